@@ -1,0 +1,1 @@
+"""Per-guest servers behind one protocol."""

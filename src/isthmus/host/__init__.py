@@ -1,0 +1,1 @@
+"""The only place that runs programs or talks to the kernel."""

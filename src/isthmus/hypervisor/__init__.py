@@ -1,0 +1,1 @@
+"""Running guests and their devices behind one protocol."""

@@ -1,0 +1,1 @@
+"""The dedicated wire between a guest and its gateways."""
