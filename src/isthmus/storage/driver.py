@@ -37,7 +37,7 @@ class StorageDriver(Protocol):
         ...
 
     async def observe(self) -> PoolSeen:
-        """What is there. Never mounts, never waits for a share's I/O. Raises ``HostFailure`` if the pool is unusable."""
+        """What is there. Never mounts, never waits for a share's I/O. Raises ``HostFailure`` for an unusable pool."""
         ...
 
     async def create(self, share: ShareSpec) -> None:

@@ -1,0 +1,1 @@
+"""The loop on every host: fetch, observe, plan, do, report."""

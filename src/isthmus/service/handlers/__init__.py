@@ -1,0 +1,1 @@
+"""Thin handlers, a module per noun: decode, call the domain, encode."""

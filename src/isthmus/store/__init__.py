@@ -1,0 +1,1 @@
+"""The one place that keeps what should be: SQLAlchemy on SQLite or PostgreSQL."""

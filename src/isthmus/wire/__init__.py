@@ -1,0 +1,1 @@
+"""What goes over the wire, and its codecs. No I/O."""
