@@ -40,6 +40,19 @@ class Layout:
         """The mount points of one share: ``data`` for gateways, ``top`` for the driver."""
         return self.shares / share
 
+    def share_data(self, share: ShareId) -> str:
+        """Where a mounted share's data is on the host: what gateways bind."""
+        return str(self.share_dir(share) / "data")
+
+    def share_of_data(self, path: str) -> ShareId | None:
+        """The share whose data would be mounted at ``path``; None if it is no such path."""
+        name = Path(path).parent.name
+        try:
+            share = ShareId(parse_uuid(name, "share"))
+        except Invalid:
+            return None
+        return share if path == self.share_data(share) else None
+
     @property
     def gateways(self) -> Path:
         """The run directories of gateways, one each, named MODE-GUEST."""

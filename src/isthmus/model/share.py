@@ -68,7 +68,11 @@ class Revert:
 
 @dataclass(frozen=True, slots=True)
 class ShareSpec:
-    """A share that should exist. ``size`` in bytes is the hard limit of its file system's device."""
+    """A share that should exist. ``size`` in bytes is the hard limit of its file system's device.
+
+    ``made``: it has existed. Such a share that is not there now is lost, perhaps because a disk is not mounted, and is
+    never made anew: an empty share in its place would hide the loss.
+    """
 
     id: ShareId
     pool: PoolName
@@ -77,6 +81,7 @@ class ShareSpec:
     checksums: bool = False
     origin: Origin | None = None
     revert: Revert | None = None
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +94,11 @@ class ShareGone:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSpec:
-    """A snapshot that should exist."""
+    """A snapshot that should exist. ``made``: it has; if it is lost, it is not taken again of later data."""
 
     id: SnapshotId
     share: ShareId
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
