@@ -1,0 +1,284 @@
+"""The agent's loop.
+
+        +--------------------------- wake: new document, chain ended, unit died,
+        v                            guest event, retry due, audit due
+    look at what changed -> plan -> begin chains -> report -> sleep
+                                       |
+                                       +--> each in a task of its own, one per subject, with deadlines
+
+A cycle never waits for a chain: an attachment whose guest hangs stops no other. A cycle ends in one sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from isthmus.agent.equipment import Equipment, Orders
+from isthmus.agent.hands import do
+from isthmus.agent.observe import GATEWAYS, GUESTS, Observer, Part, parts_changed_by
+from isthmus.agent.patience import Patience
+from isthmus.agent.plan import Observed, plan
+from isthmus.agent.reporting import notice_of, pool_reports, report, sentence_of
+from isthmus.agent.steps import Chain, Kind, Subject, phrase
+from isthmus.model.desired import Desired, Notice, PoolReport, Report
+from isthmus.model.errors import DeadlineExpired, HostFailure, IsthmusError, KernelRefused
+from isthmus.model.layout import Layout
+from isthmus.model.names import HostName, PoolName
+
+log = logging.getLogger(__name__)
+
+
+class Memory(Protocol):
+    """Keeps the last document over a restart, so that an agent can mend its host while the service is away."""
+
+    def load(self) -> Desired | None:
+        """The last document, or None."""
+        ...
+
+    def save(self, desired: Desired) -> None:
+        """Keep it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tempo:
+    """Times in seconds. ``audit``: everything is looked at this often even if nothing happens. ``heartbeat``: a report
+    is sent this often even if nothing changed. ``look``: deadline for looking at one part. ``poll``: how long one
+    request for a document waits. ``retry``: pause after the service did not answer."""
+
+    audit: float = 15.0
+    heartbeat: float = 30.0
+    look: float = 5.0
+    poll: float = 60.0
+    retry: float = 1.0
+
+
+class Agent:
+    """Closes the difference between what should be on a host and what is, until it is cancelled. What it has made
+    stays when it ends."""
+
+    def __init__(
+        self,
+        host: HostName,
+        layout: Layout,
+        equipment: Equipment,
+        orders: Orders,
+        memory: Memory,
+        *,
+        tempo: Tempo | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.host, self._layout, self._equipment = host, layout, equipment
+        self._orders, self._memory, self._tempo, self._clock = orders, memory, tempo or Tempo(), clock
+        self._observer = Observer(equipment, deadline=self._tempo.look, on_late=self._mark)
+        self._patience = Patience()
+        self._want: Desired | None = None
+        self._running: dict[Subject, tuple[Chain, asyncio.Task[None]]] = {}
+        self._dirty: set[Part] = set()
+        self._wake = asyncio.Event()
+        self._outbox: Report | None = None
+        self._posted: Report | None = None
+        self._post = asyncio.Event()
+        self._notices: list[Notice] = []
+        self._audit_at = self._heartbeat_at = self._clock()
+        self._cycle = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        remembered = await asyncio.to_thread(self._memory.load)
+        if remembered is not None and remembered.host == self.host:
+            self._take(remembered)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._fetch(), name="fetch")
+                group.create_task(self._deliver(), name="report")
+                group.create_task(self._follow_units(), name="units")
+                group.create_task(self._follow_guests(), name="guests")
+                group.create_task(self._cycles(), name="cycles")
+        finally:
+            tasks = [task for _, task in self._running.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._observer.close()
+
+    async def _cycles(self) -> None:
+        while True:
+            if self._want is None:
+                await self._wake.wait()
+                self._wake.clear()
+                continue
+            pause = await self.cycle(self._want)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            finally:
+                self._wake.clear()
+
+    async def cycle(self, want: Desired) -> float:
+        """One round. Returns the seconds until the next one is due if nothing happens."""
+        began = self._clock()
+        self._cycle += 1
+        before = [chain for chain, _ in self._running.values()]
+        self._equipment.take_pools(want.pools)
+        have = await self._observer.look(self._parts_to_look_at(began))
+        now_running = [chain for chain, _ in self._running.values()]
+        chains = plan(want, have, self._layout, before + now_running)
+        begun = self._begin(chains)
+        self._patience.keep_only({chain.subject for chain in chains} | set(self._running))
+        self._tell(want, have, [chain for chain, _ in self._running.values()] + before)
+        now = self._clock()
+        waiting = [self._patience.due(chain, now) for chain in chains if chain.subject not in self._running]
+        self._log(want, begun, len(waiting), now - began)
+        if self._dirty:
+            return 0.0
+        return max(0.0, min([self._audit_at, self._heartbeat_at, *(due for due in waiting if due > now)]) - now)
+
+    def _parts_to_look_at(self, now: float) -> set[Part]:
+        if now >= self._audit_at:
+            self._dirty |= self._observer.parts()
+            self._audit_at = now + self._tempo.audit
+        parts, self._dirty = self._dirty, set()
+        return parts | {part for part in self._observer.parts() if not self._observer.knows(part)}
+
+    def _begin(self, chains: tuple[Chain, ...]) -> list[Chain]:
+        now = self._clock()
+        begun = []
+        for chain in chains:
+            if self._patience.due(chain, now) > now:
+                continue
+            if all(chain.may_run_beside(other) for other, _ in self._running.values()):
+                task = asyncio.create_task(self._perform(chain), name=str(chain.subject))
+                self._running[chain.subject] = (chain, task)
+                begun.append(chain)
+        return begun
+
+    async def _perform(self, chain: Chain) -> None:
+        error: IsthmusError | None = None
+        try:
+            for step in chain.steps:
+                try:
+                    async with asyncio.timeout(step.deadline):
+                        await do(step, self._equipment)
+                except TimeoutError:
+                    raise DeadlineExpired(phrase(step), step.deadline) from None
+        except IsthmusError as failure:
+            error = failure
+        except OSError as failure:
+            error = KernelRefused(phrase(chain.steps[0]), failure.errno or 0)
+        except Exception as failure:  # the one boundary: a bug in one chain must not stop the others
+            log.exception("cannot %s: a defect of isthmus", phrase(chain.steps[0]))
+            error = HostFailure(f"cannot {phrase(chain.steps[0])}: a defect of isthmus: {failure!r}", code="defect")
+        finally:
+            del self._running[chain.subject]
+            self._dirty |= parts_changed_by(chain)
+            self._wake.set()
+        self._settle(chain, error)
+
+    def _settle(self, chain: Chain, error: IsthmusError | None) -> None:
+        if error is None:
+            self._patience.succeeded(chain, self._clock())
+            return
+        failure = self._patience.failed(chain, error, self._clock())
+        if failure.count == 1:
+            self._notices.append(notice_of(failure))
+            log.warning("%s", sentence_of(failure))
+
+    def _tell(self, want: Desired, have: Observed, running: list[Chain]) -> None:
+        errors = self._observer.errors
+        unusable: dict[PoolName, IsthmusError] = {
+            PoolName(name): error for (kind, name), error in errors.items() if kind is Kind.POOL
+        }
+        abilities = {name: self._abilities(name) for name in self._equipment.pools}
+        pools = pool_reports(want, have, abilities, unusable | self._equipment.unusable)
+        news = report(
+            want,
+            have,
+            self._layout,
+            failures=self._patience.failures,
+            running=running,
+            pools=pools,
+            notices=tuple(self._notices),
+        )
+        now = self._clock()
+        if now >= self._heartbeat_at or news != self._posted:
+            self._heartbeat_at = now + self._tempo.heartbeat
+            self._outbox = news
+            self._post.set()
+
+    def _abilities(self, pool: PoolName) -> PoolReport:
+        driver = self._equipment.driver(pool)
+        return PoolReport(powers=driver.powers, minimum=driver.minimum)
+
+    async def _deliver(self) -> None:
+        while True:
+            await self._post.wait()
+            self._post.clear()
+            letter = self._outbox
+            if letter is None:
+                continue
+            try:
+                await self._orders.report(letter)
+            except IsthmusError as error:
+                log.warning("cannot report to the service: %s", error)
+                await asyncio.sleep(self._tempo.retry)
+                self._post.set()
+                continue
+            self._posted = replace(letter, notices=())
+            del self._notices[: len(letter.notices)]
+
+    async def _fetch(self) -> None:
+        while True:
+            after = self._want.revision if self._want is not None else -1
+            try:
+                document = await self._orders.desired(self.host, after, self._tempo.poll)
+            except IsthmusError as error:
+                log.warning("cannot fetch what should be on host %s: %s", self.host, error)
+                await asyncio.sleep(self._tempo.retry)
+                continue
+            if document is not None and document != self._want:
+                self._take(document)
+                await asyncio.to_thread(self._memory.save, document)
+
+    def _take(self, document: Desired) -> None:
+        self._want = document
+        self._patience.forget()
+        self._wake.set()
+
+    async def _follow_units(self) -> None:
+        async for unit in self._equipment.exits():
+            log.info("unit %s ended", unit)
+            self._mark(GATEWAYS)
+
+    async def _follow_guests(self) -> None:
+        async for event in self._equipment.hypervisor.events():
+            log.info("guest %s: %s %s", event.guest, event.kind, event.plug)
+            self._mark(GUESTS)
+
+    def _mark(self, part: Part) -> None:
+        self._dirty.add(part)
+        self._wake.set()
+
+    def _log(self, want: Desired, begun: list[Chain], waiting: int, seconds: float) -> None:
+        if begun:
+            doing = "began to " + ", ".join(phrase(chain.steps[0]) for chain in begun)
+        else:
+            doing = "nothing to do" if not (self._running or waiting) else "nothing new to do"
+        level = logging.INFO if begun else logging.DEBUG
+        log.log(
+            level,
+            "cycle %d, revision %d: %s; %d under way, %d waiting; %.0f ms",
+            self._cycle,
+            want.revision,
+            doing,
+            len(self._running),
+            waiting,
+            seconds * 1000,
+        )

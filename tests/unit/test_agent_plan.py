@@ -1,0 +1,297 @@
+"""The planner, from every state that a crash, an operator or a guest can leave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isthmus.agent.plan import Observed, plan
+from isthmus.agent.steps import (
+    Chain,
+    CreateShare,
+    Kind,
+    MountShare,
+    Present,
+    ReleaseShare,
+    RevertShare,
+    StartGateway,
+    Step,
+    Subject,
+    UnplugNic,
+)
+from isthmus.model.attachment import Access, AttachmentSpec, GatewaySeen, LinkSeen, Mode
+from isthmus.model.desired import Desired
+from isthmus.model.guest import GuestSeen, GuestSpec, GuestState
+from isthmus.model.layout import Layout
+from isthmus.model.names import GIB, AttachmentId, GuestId, HostName, PoolName, ProjectId, ShareId, SnapshotId
+from isthmus.model.share import (
+    Filesystem,
+    Origin,
+    Pool,
+    Revert,
+    ShareGone,
+    ShareSeen,
+    ShareSpec,
+    SnapshotGone,
+    SnapshotSpec,
+)
+from tests.fakes.world import World
+
+LAYOUT = Layout("t", Path("/run/t"), Path("/var/lib/t"))
+POOL, HOST = PoolName("p"), HostName("h")
+SHARES = [ShareId(f"00000000-0000-4000-8000-00000000000{n}") for n in range(3)]
+SNAPSHOTS = [SnapshotId(f"50000000-0000-4000-8000-00000000000{n}") for n in range(3)]
+GUESTS = [GuestId(f"a000000{n}-0000-4000-8000-000000000000") for n in range(3)]
+POOLS = (Pool(POOL, "local", HOST, "/srv"),)
+
+
+def attachment(number: int, share: ShareId, guest: GuestId) -> AttachmentSpec:
+    ident = AttachmentId(f"b0000000-0000-4000-8000-{number:012d}")
+    return AttachmentSpec(ident, share, guest, number + 1, f"/s{number}")
+
+
+def desired(**parts: object) -> Desired:
+    return Desired(HOST, 7, POOLS, **parts)  # type: ignore[arg-type]
+
+
+def guest_spec(guest: GuestId, *, static: bool = False) -> GuestSpec:
+    return GuestSpec(guest, ProjectId("demo"), HOST, static=static)
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> Desired:
+    """Any document that the service may send."""
+    fates = [draw(st.sampled_from(["wanted", "made", "doomed", "unknown"])) for _ in SHARES]
+    specs, doomed, snapshots, dropped = [], [], [], []
+    for number, (share, fate) in enumerate(zip(SHARES, fates, strict=True)):
+        if fate == "doomed":
+            doomed.append(ShareGone(share, POOL))
+        if fate not in ("wanted", "made"):
+            continue
+        if draw(st.booleans()):
+            snapshots.append(SnapshotSpec(SNAPSHOTS[number], share, made=draw(st.booleans())))
+            revert = draw(st.none() | st.builds(Revert, st.just(SNAPSHOTS[number]), st.integers(1, 2)))
+            revert = revert if not snapshots[-1].made else None
+        else:
+            dropped.append(SnapshotGone(SNAPSHOTS[number], share))
+            revert = None
+        sources = [Origin(SHARES[n]) for n in range(number) if fates[n] in ("wanted", "made")]
+        origin = draw(st.none() | st.sampled_from(sources)) if sources else None
+        size = draw(st.sampled_from([GIB, 2 * GIB]))
+        specs.append(ShareSpec(share, POOL, size, origin=origin, revert=revert, made=fate == "made"))
+    guests = [guest_spec(guest, static=draw(st.booleans())) for guest in GUESTS if draw(st.booleans())]
+    pairs = [(spec.id, guest.id) for spec in specs for guest in guests]
+    chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=5)) if pairs else []
+    return desired(
+        shares=tuple(specs),
+        doomed_shares=tuple(doomed),
+        snapshots=tuple(snapshots),
+        doomed_snapshots=tuple(dropped),
+        guests=tuple(guests),
+        attachments=tuple(attachment(n, share, guest) for n, (share, guest) in enumerate(chosen)),
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Any state of the host, however it came about."""
+    world = World(LAYOUT, (POOL,))
+    for number, share in enumerate(SHARES):
+        if draw(st.booleans()):
+            mounted = draw(st.booleans())
+            world.shares[POOL][share] = ShareSeen(
+                share,
+                draw(st.sampled_from([GIB, 2 * GIB, 3 * GIB])),
+                Filesystem.BTRFS,
+                generation=draw(st.integers(0, 2)),
+                mounted=mounted,
+                wounded=mounted and draw(st.booleans()),
+                snapshots=frozenset(draw(st.sets(st.just(SNAPSHOTS[number])))),
+            )
+    mounts = [share for share, seen in world.shares[POOL].items() if seen.mounted]
+    for guest in GUESTS:
+        if draw(st.booleans()):
+            missing = draw(st.sampled_from([(), ("tap",), ("filter", "address")]))
+            world.links[guest] = LinkSeen(guest, missing)
+            if draw(st.booleans()):
+                chosen = draw(st.lists(st.sampled_from(mounts), unique=True)) if mounts else []
+                odd = {
+                    spec.id: replace(export(spec), access=draw(st.sampled_from(list(Access))))
+                    for spec in (attachment(n, share, guest) for n, share in enumerate(chosen))
+                }
+                running = draw(st.booleans())
+                world.gateways[Mode.NFS, guest] = GatewaySeen(guest, Mode.NFS, running, odd if running else {})
+        if draw(st.booleans()):
+            held = frozenset(draw(st.sets(st.just(LAYOUT.nic())))) if guest in world.links else frozenset()
+            world.guests[guest] = GuestSeen(guest, draw(st.sampled_from(list(GuestState))), held)
+    world.debris[POOL] = draw(st.sampled_from([(), ("x.new",)]))
+    return world
+
+
+def export(spec: AttachmentSpec):  # type: ignore[no-untyped-def]
+    from isthmus.agent.plan import View
+
+    return View(desired(), Observed(), LAYOUT).export(spec)
+
+
+@settings(max_examples=300, deadline=None)
+@given(world=worlds(), want=wishes(), order=st.randoms(use_true_random=False))
+def test_every_state_converges_and_every_order_is_safe(world: World, want: Desired, order) -> None:  # type: ignore[no-untyped-def]
+    """Steps are done one at a time, in any order of chains, and the plan is made anew after each: each is a cut."""
+    for _ in range(200):
+        chains = plan(want, world.observed(), LAYOUT)
+        if not chains:
+            break
+        chain = order.choice(chains)
+        world.apply(chain.steps[0], want)
+    else:
+        pytest.fail(f"no end: {chains}")
+    assert world.disagreements(want) == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(world=worlds(), want=wishes(), later=wishes(), order=st.randoms(use_true_random=False))
+def test_chains_that_overlap_are_safe(world: World, want: Desired, later: Desired, order) -> None:  # type: ignore[no-untyped-def]
+    """Chains run side by side, step by step, while the document changes in the middle; a chain goes on by the document
+    that it was planned by."""
+    running: list[tuple[Chain, list[Step], Desired]] = []
+    for turn in range(400):
+        now = want if turn < 5 else later
+        for chain in plan(now, world.observed(), LAYOUT, [chain for chain, _, _ in running]):
+            if all(chain.may_run_beside(other) for other, _, _ in running):
+                running.append((chain, list(chain.steps), now))
+        if not running:
+            if turn >= 5:
+                break
+            continue
+        chosen = order.choice(running)
+        world.apply(chosen[1].pop(0), chosen[2])
+        if not chosen[1]:
+            running.remove(chosen)
+    else:
+        pytest.fail("no end")
+    assert world.disagreements(later) == []
+
+
+def test_a_lost_share_is_not_made_anew() -> None:
+    want = desired(shares=(ShareSpec(SHARES[0], POOL, GIB, made=True),))
+    assert plan(want, World(LAYOUT, (POOL,)).observed(), LAYOUT) == ()
+
+
+def test_a_share_that_no_document_names_is_not_deleted() -> None:
+    world = World(LAYOUT, (POOL,))
+    world.shares[POOL][SHARES[0]] = ShareSeen(SHARES[0], GIB, Filesystem.BTRFS)
+    assert plan(desired(), world.observed(), LAYOUT) == ()
+
+
+def test_nothing_that_serves_is_taken_away_because_its_pool_cannot_be_seen() -> None:
+    world = World(LAYOUT, (POOL,))
+    spec = attachment(0, SHARES[0], GUESTS[0])
+    world.links[GUESTS[0]] = LinkSeen(GUESTS[0])
+    world.gateways[Mode.NFS, GUESTS[0]] = GatewaySeen(GUESTS[0], Mode.NFS, True, {spec.id: export(spec)})
+    want = desired(
+        shares=(ShareSpec(SHARES[0], POOL, GIB, made=True),), guests=(guest_spec(GUESTS[0]),), attachments=(spec,)
+    )
+    have = replace(world.observed(), pools={})
+    assert plan(want, have, LAYOUT) == ()
+
+
+def test_what_cannot_be_observed_is_not_changed() -> None:
+    want = desired(guests=(guest_spec(GUESTS[0], static=True),))
+    assert plan(want, Observed({}, None, None, None), LAYOUT) == ()
+
+
+def test_a_busy_share_is_not_given_to_a_gateway() -> None:
+    """It may be on its way out: a directory without its mount would be exported."""
+    world = World(LAYOUT, (POOL,))
+    world.shares[POOL][SHARES[0]] = ShareSeen(SHARES[0], GIB, Filesystem.BTRFS, mounted=True)
+    world.links[GUESTS[0]] = LinkSeen(GUESTS[0])
+    world.gateways[Mode.NFS, GUESTS[0]] = GatewaySeen(GUESTS[0], Mode.NFS, True)
+    spec = attachment(0, SHARES[0], GUESTS[0])
+    want = desired(shares=(ShareSpec(SHARES[0], POOL, GIB),), guests=(guest_spec(GUESTS[0]),), attachments=(spec,))
+    share = Subject(Kind.SHARE, SHARES[0])
+    release = Chain(share, (ReleaseShare(POOL, SHARES[0]),), frozenset({share}), POOL)
+    assert plan(want, world.observed(), LAYOUT, [release]) == ()
+    (chain,) = plan(want, world.observed(), LAYOUT)
+    assert chain.steps == (Present(Mode.NFS, GUESTS[0], (export(spec),)),)
+
+
+def test_a_revert_takes_the_share_from_its_guests_first_and_gives_it_back() -> None:
+    world = World(LAYOUT, (POOL,))
+    spec = attachment(0, SHARES[0], GUESTS[0])
+    world.shares[POOL][SHARES[0]] = ShareSeen(
+        SHARES[0], GIB, Filesystem.BTRFS, mounted=True, snapshots=frozenset({SNAPSHOTS[0]})
+    )
+    world.links[GUESTS[0]] = LinkSeen(GUESTS[0])
+    world.gateways[Mode.NFS, GUESTS[0]] = GatewaySeen(GUESTS[0], Mode.NFS, True, {spec.id: export(spec)})
+    want = desired(
+        shares=(ShareSpec(SHARES[0], POOL, GIB, revert=Revert(SNAPSHOTS[0], 1), made=True),),
+        snapshots=(SnapshotSpec(SNAPSHOTS[0], SHARES[0], made=True),),
+        guests=(guest_spec(GUESTS[0]),),
+        attachments=(spec,),
+    )
+    done = []
+    while chains := plan(want, world.observed(), LAYOUT):
+        for step in chains[0].steps:
+            world.apply(step, want)
+            done.append(step)
+    assert done == [
+        Present(Mode.NFS, GUESTS[0], ()),
+        ReleaseShare(POOL, SHARES[0]),
+        RevertShare(POOL, SHARES[0], SNAPSHOTS[0], 1),
+        MountShare(POOL, SHARES[0]),
+        Present(Mode.NFS, GUESTS[0], (export(spec),)),
+    ]
+
+
+def test_a_guest_that_does_not_let_go_loses_its_access_all_the_same() -> None:
+    world = World(LAYOUT, (POOL,))
+    spec = attachment(0, SHARES[0], GUESTS[0])
+    world.shares[POOL][SHARES[0]] = ShareSeen(SHARES[0], GIB, Filesystem.BTRFS, mounted=True)
+    world.links[GUESTS[0]] = LinkSeen(GUESTS[0])
+    world.gateways[Mode.NFS, GUESTS[0]] = GatewaySeen(GUESTS[0], Mode.NFS, True, {spec.id: export(spec)})
+    world.guests[GUESTS[0]] = GuestSeen(GUESTS[0], GuestState.RUNNING, leaving=frozenset({LAYOUT.nic()}))
+    want = desired(shares=(ShareSpec(SHARES[0], POOL, GIB, made=True),), guests=(guest_spec(GUESTS[0]),))
+    while True:
+        steps = [step for chain in plan(want, world.observed(), LAYOUT) for step in chain.steps]
+        rest = [step for step in steps if not isinstance(step, UnplugNic)]
+        if not rest:
+            break
+        world.apply(rest[0], want)
+    assert not world.gateways
+    assert not world.shares[POOL][SHARES[0]].mounted
+    assert steps == [UnplugNic(GUESTS[0], LAYOUT.nic())]
+    assert GUESTS[0] in world.links
+
+
+def test_a_dead_gateway_comes_back_with_all_that_it_had() -> None:
+    world = World(LAYOUT, (POOL,))
+    specs = [attachment(n, share, GUESTS[0]) for n, share in enumerate(SHARES)]
+    for share in SHARES:
+        world.shares[POOL][share] = ShareSeen(share, GIB, Filesystem.BTRFS, mounted=True)
+    world.links[GUESTS[0]] = LinkSeen(GUESTS[0])
+    world.gateways[Mode.NFS, GUESTS[0]] = GatewaySeen(GUESTS[0], Mode.NFS, running=False)
+    want = desired(
+        shares=tuple(ShareSpec(share, POOL, GIB, made=True) for share in SHARES),
+        guests=(guest_spec(GUESTS[0]),),
+        attachments=tuple(specs),
+    )
+    (chain,) = plan(want, world.observed(), LAYOUT)
+    assert chain.steps == (StartGateway(Mode.NFS, GUESTS[0], tuple(export(spec) for spec in specs)),)
+
+
+def test_a_sweep_waits_until_nothing_else_is_to_be_done_in_its_pool() -> None:
+    world = World(LAYOUT, (POOL,))
+    world.debris[POOL] = ("x.new",)
+    want = desired(shares=(ShareSpec(SHARES[0], POOL, GIB),))
+    (create,) = plan(want, world.observed(), LAYOUT)
+    assert isinstance(create.steps[0], CreateShare)
+    assert plan(want, world.observed(), LAYOUT, [create]) == ()
+    world.apply(create.steps[0], want)
+    (sweep,) = plan(want, world.observed(), LAYOUT)
+    assert sweep.whole_pool
+    assert not sweep.may_run_beside(create)
