@@ -56,7 +56,7 @@ SHARE_MOVES: Mapping[ShareStatus, frozenset[ShareStatus]] = {
     _SH.EXTENDING: frozenset({_SH.AVAILABLE, _SH.ERROR}),
     _SH.SHRINKING: frozenset({_SH.AVAILABLE, _SH.ERROR}),
     _SH.REVERTING: frozenset({_SH.AVAILABLE, _SH.ERROR}),
-    _SH.ERROR: frozenset({_SH.AVAILABLE, _SH.EXTENDING, _SH.SHRINKING, _SH.DELETING}),
+    _SH.ERROR: frozenset({_SH.AVAILABLE, _SH.EXTENDING, _SH.SHRINKING, _SH.REVERTING, _SH.DELETING}),
     _SH.DELETING: frozenset({_SH.GONE}),
     _SH.GONE: frozenset(),
 }

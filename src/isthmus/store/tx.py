@@ -1,0 +1,183 @@
+"""A transaction. Every change goes through ``Tx``; every status moves in ``Tx.move``."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from isthmus.model.errors import NotFound
+from isthmus.model.names import HostName
+from isthmus.model.status import Status, check_move
+from isthmus.store import schema
+from isthmus.store.rows import KINDS, EventRow, HostRow, KeptRow, StatusRow, key_of
+
+Kept = TypeVar("Kept", bound=KeptRow)
+Staged = TypeVar("Staged", bound=StatusRow)
+
+KEEP_EVENTS = 100_000
+"""How many events are kept, about: the oldest go, a thousand at a time."""
+
+
+class ReadTx:
+    """One consistent view of the database."""
+
+    def __init__(self, connection: sa.Connection, now: datetime.datetime) -> None:
+        self._connection = connection
+        self.now = now
+
+    @property
+    def revision(self) -> int:
+        """The revision of the last change to anything."""
+        return int(self._connection.execute(sa.select(schema.COUNTER.c.revision)).scalar_one())
+
+    def get(self, kind: type[Kept], key: str) -> Kept | None:
+        """The row of this key, or None."""
+        table = schema.TABLES[kind]
+        found = self._connection.execute(sa.select(table).where(_key(table) == key)).mappings().one_or_none()
+        return None if found is None else kind(**found)
+
+    def need(self, kind: type[Kept], key: str) -> Kept:
+        """The row of this key. Raises ``NotFound``."""
+        row = self.get(kind, key)
+        if row is None:
+            raise NotFound(KINDS[kind], key)
+        return row
+
+    def all(
+        self, kind: type[Kept], *, after: str = "", limit: int | None = None, **equal: str | Sequence[str]
+    ) -> list[Kept]:
+        """The rows whose columns equal ``equal`` (a sequence: are among its items), by ascending key, from beyond the
+        key ``after``, at most ``limit``."""
+        table = schema.TABLES[kind]
+        query = sa.select(table).where(*_equal(table, equal)).order_by(_key(table)).limit(limit)
+        if after:
+            query = query.where(_key(table) > after)
+        return [kind(**found) for found in self._connection.execute(query).mappings()]
+
+    def events(self, *, after: int = 0, limit: int = 100, **equal: str) -> list[EventRow]:
+        """Events beyond the id ``after``, oldest first."""
+        table = schema.EVENTS
+        query = sa.select(table).where(table.c.id > after, *_equal(table, equal)).order_by(table.c.id).limit(limit)
+        return [EventRow(**found) for found in self._connection.execute(query).mappings()]
+
+    def promised(self, pool: str) -> int:
+        """Bytes that the pool's shares may come to hold. A share that has not shrunk yet counts as large as it is."""
+        shares = schema.SHARES
+        largest = sa.case((shares.c.actual > shares.c.size, shares.c.actual), else_=shares.c.size)
+        return int(self._connection.execute(sa.select(sa.func.sum(largest)).where(shares.c.pool == pool)).scalar() or 0)
+
+
+class Tx(ReadTx):
+    """The one writing transaction of the moment. ``changes`` are the objects that it touched, as ``kind/key``, and
+    ``desired/HOST`` for every host whose document changed."""
+
+    def __init__(self, connection: sa.Connection, now: datetime.datetime) -> None:
+        super().__init__(connection, now)
+        self._next: int | None = None
+        self.changes: set[str] = set()
+
+    def advance(self) -> int:
+        """The revision of this transaction's changes: one beyond the last, taken when the first change is made."""
+        if self._next is None:
+            counter = schema.COUNTER
+            taken = sa.update(counter).values(revision=counter.c.revision + 1).returning(counter.c.revision)
+            self._next = int(self._connection.execute(taken).scalar_one())
+        return self._next
+
+    def add(self, row: Kept, message: str = "added") -> Kept:
+        """The row, with its revision and time, now in the database; an event says so."""
+        fresh: dict[str, Any] = {"revision": self.advance(), "created_at": self.now}
+        if "wanted" in {field.name for field in fields(row)}:
+            fresh["wanted"] = self.advance()
+        row = replace(row, **fresh)
+        self._connection.execute(sa.insert(schema.TABLES[type(row)]).values(_values(row)))
+        self.tell(row, message, after=str(getattr(row, "status", "")))
+        return row
+
+    def change(self, row: Kept, **values: object) -> Kept:
+        """The row with these values. Writes nothing if they are its values already. Never a status."""
+        changed = {name: value for name, value in values.items() if getattr(row, name) != value}
+        return self._update(row, {**changed, "revision": self.advance()}) if changed else row
+
+    def measure(self, row: Kept, **values: object) -> Kept:
+        """The row with these figures. They are no change of the object: its revision stays, nobody is woken."""
+        changed = {name: value for name, value in values.items() if getattr(row, name) != value}
+        return self._update(row, changed) if changed else row
+
+    def want(self, row: Staged, **values: object) -> Staged:
+        """The row with a new intent: reports made before it say nothing of it by their silence."""
+        return self.change(row, **values, wanted=self.advance())
+
+    def move(self, row: Staged, status: Status, reason: str = "", code: str = "") -> Staged:
+        """The row in its new status; in ``gone``, it is no longer in the database. The one place that sets a status.
+
+        Raises ``Conflict`` if the table of legal moves does not have it. An event tells of the move, and of a new
+        reason for the same status; neither new: nothing is written.
+        """
+        check_move(KINDS[type(row)], row.id, row.status, status)
+        if (row.status, row.reason, row.code) == (status, reason, code):
+            return row
+        self.tell(row, reason or f"is {status}", before=str(row.status), after=str(status))
+        values: dict[str, object] = {"status": status, "reason": reason, "code": code, "revision": self.advance()}
+        if str(status) == "gone":
+            self._delete(row)
+            return replace(row, **values)  # type: ignore[arg-type]
+        return self._update(row, values)
+
+    def remove(self, row: KeptRow, message: str = "removed") -> None:
+        """The row is no longer in the database; an event says so."""
+        self.tell(row, message)
+        self._delete(row)
+
+    def wake(self, host: HostName) -> None:
+        """The host's document has changed."""
+        self.change(self.need(HostRow, host), desired=self.advance())
+        self.changes.add(f"desired/{host}")
+
+    def tell(self, row: KeptRow, message: str, *, before: str = "", after: str = "") -> None:
+        """An event about the row's object."""
+        kind = KINDS[type(row)]
+        event = {
+            "kind": kind,
+            "subject": key_of(row),
+            "message": message,
+            "project": getattr(row, "project", ""),
+            "before": before,
+            "after": after,
+            "revision": self.advance(),
+            "created_at": self.now,
+        }
+        table = schema.EVENTS
+        number = int(self._connection.execute(sa.insert(table).values(event).returning(table.c.id)).scalar_one())
+        if number % 1000 == 0:
+            self._connection.execute(sa.delete(table).where(table.c.id <= number - KEEP_EVENTS))
+        self.changes |= {f"{kind}/{key_of(row)}", "events"}
+
+    def _update(self, row: Kept, values: dict[str, Any]) -> Kept:
+        table = schema.TABLES[type(row)]
+        self._connection.execute(sa.update(table).where(_key(table) == key_of(row)).values(values))
+        if "revision" in values:
+            self.changes.add(f"{KINDS[type(row)]}/{key_of(row)}")
+        return replace(row, **values)
+
+    def _delete(self, row: KeptRow) -> None:
+        table = schema.TABLES[type(row)]
+        self._connection.execute(sa.delete(table).where(_key(table) == key_of(row)))
+
+
+def _key(table: sa.Table) -> sa.Column[Any]:
+    return next(iter(table.primary_key.columns))
+
+
+def _equal(table: sa.Table, equal: dict[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [
+        table.c[name] == value if isinstance(value, str) else table.c[name].in_(value) for name, value in equal.items()
+    ]
+
+
+def _values(row: KeptRow) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in fields(row)}
