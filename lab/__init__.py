@@ -1,0 +1,1 @@
+"""A small guest to try Isthmus on: its image, and the machine that boots it. Not shipped."""
