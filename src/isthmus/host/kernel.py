@@ -74,29 +74,36 @@ def start_time(pid: int) -> int | None:
     return int(stat[stat.rindex(b")") + 2 :].split()[19])
 
 
-def visit(doing: str, fd: int, namespaces: int, work: Callable[[], _Result]) -> _Result:
-    """The result of ``work``, done in ``namespaces`` of ``fd`` (a namespace, or a process's pidfd).
-
-    A thread made for it goes there and ends there, so nothing else of this process moves. Raises ``KernelRefused`` if
-    it cannot go, and whatever ``work`` raises.
-    """
+def apart(doing: str, work: Callable[[], _Result]) -> _Result:
+    """The result of ``work``, done in a thread made for it, which may leave namespaces without moving anything else of
+    this process. Raises whatever ``work`` raises."""
     results: list[_Result] = []
     errors: list[BaseException] = []
 
     def go() -> None:
         try:
             unshare(doing, CLONE_FS)  # who shares its root and working directory may not change mount namespace
-            setns(doing, fd, namespaces)
             results.append(work())
         except BaseException as error:  # noqa: BLE001 - carried to the caller's thread, whatever it is
             errors.append(error)
 
-    thread = threading.Thread(target=go, name="isthmus-visit")
+    thread = threading.Thread(target=go, name="isthmus-apart")
     thread.start()
     thread.join()
     if errors:
         raise errors[0]
     return results[0]
+
+
+def visit(doing: str, fd: int, namespaces: int, work: Callable[[], _Result]) -> _Result:
+    """The result of ``work``, done in ``namespaces`` of ``fd`` (a namespace, or a process's pidfd); this process stays
+    where it is. Raises ``KernelRefused`` if it cannot go there, and whatever ``work`` raises."""
+
+    def there() -> _Result:
+        setns(doing, fd, namespaces)
+        return work()
+
+    return apart(doing, there)
 
 
 def _checked(doing: str, result: int) -> int:
