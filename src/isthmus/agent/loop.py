@@ -126,20 +126,23 @@ class Agent:
         """One round. Returns the seconds until the next one is due if nothing happens."""
         began = self._clock()
         self._cycle += 1
-        before = [chain for chain, _ in self._running.values()]
+        before = self._chains()
         self._equipment.take_pools(want.pools)
         have = await self._observer.look(self._parts_to_look_at(began))
-        now_running = [chain for chain, _ in self._running.values()]
-        chains = plan(want, have, self._layout, before + now_running)
+        moving = before | self._chains()  # those that ended while we looked were perhaps seen half-done
+        chains = plan(want, have, self._layout, moving)
         begun = self._begin(chains)
-        self._patience.keep_only({chain.subject for chain in chains} | set(self._running))
-        self._tell(want, have, [chain for chain, _ in self._running.values()] + before)
+        self._patience.keep_only({chain.subject for chain in moving | set(chains)})
+        self._tell(want, have, moving | set(begun))
         now = self._clock()
         waiting = [self._patience.due(chain, now) for chain in chains if chain.subject not in self._running]
         self._log(want, begun, len(waiting), now - began)
         if self._dirty:
             return 0.0
         return max(0.0, min([self._audit_at, self._heartbeat_at, *(due for due in waiting if due > now)]) - now)
+
+    def _chains(self) -> set[Chain]:
+        return {chain for chain, _ in self._running.values()}
 
     def _parts_to_look_at(self, now: float) -> set[Part]:
         if now >= self._audit_at:
@@ -187,11 +190,11 @@ class Agent:
             self._patience.succeeded(chain, self._clock())
             return
         failure = self._patience.failed(chain, error, self._clock())
-        if failure.count == 1:
+        if failure.new:
             self._notices.append(notice_of(failure))
             log.warning("%s", sentence_of(failure))
 
-    def _tell(self, want: Desired, have: Observed, running: list[Chain]) -> None:
+    def _tell(self, want: Desired, have: Observed, running: set[Chain]) -> None:
         errors = self._observer.errors
         unusable: dict[PoolName, IsthmusError] = {
             PoolName(name): error for (kind, name), error in errors.items() if kind is Kind.POOL
@@ -205,10 +208,9 @@ class Agent:
             failures=self._patience.failures,
             running=running,
             pools=pools,
-            notices=tuple(self._notices),
         )
         now = self._clock()
-        if now >= self._heartbeat_at or news != self._posted:
+        if now >= self._heartbeat_at or news != self._posted or self._notices:
             self._heartbeat_at = now + self._tempo.heartbeat
             self._outbox = news
             self._post.set()
@@ -221,9 +223,9 @@ class Agent:
         while True:
             await self._post.wait()
             self._post.clear()
-            letter = self._outbox
-            if letter is None:
+            if self._outbox is None:
                 continue
+            letter = replace(self._outbox, notices=tuple(self._notices))
             try:
                 await self._orders.report(letter)
             except IsthmusError as error:

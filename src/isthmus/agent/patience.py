@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isthmus.agent.steps import Chain, Subject
 from isthmus.model.errors import IsthmusError
@@ -14,12 +14,14 @@ MAY_REPEAT = 5
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The last try of a chain: what went wrong, how many times in a row, when (seconds) it may be tried again."""
+    """The last try of a chain: what went wrong, how many times in a row, when (seconds) it may be tried again, and
+    whether it is ``new``: not what went wrong with the subject the time before."""
 
     chain: Chain
     error: IsthmusError
     count: int
     retry_at: float
+    new: bool = True
 
 
 class Patience:
@@ -32,9 +34,7 @@ class Patience:
 
     def forget(self) -> None:
         """Try everything again now; the reasons of failures stay known until the next try."""
-        self.failures = {
-            subject: Failure(failure.chain, failure.error, 0, 0.0) for subject, failure in self.failures.items()
-        }
+        self.failures = {subject: replace(failure, count=0, retry_at=0.0) for subject, failure in self.failures.items()}
         self._done.clear()
 
     def due(self, chain: Chain, now: float) -> float:
@@ -51,7 +51,8 @@ class Patience:
         """The chain ended with an error."""
         before = self.failures.get(chain.subject)
         count = before.count + 1 if before is not None and before.chain == chain else 1
-        failure = Failure(chain, error, count, now + _delay(count))
+        new = before is None or before.error.message != error.message
+        failure = Failure(chain, error, count, now + _delay(count), new)
         self.failures[chain.subject] = failure
         return failure
 

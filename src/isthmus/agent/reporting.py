@@ -37,7 +37,6 @@ def report(
     failures: Failures,
     running: Collection[Chain],
     pools: Mapping[PoolName, PoolReport],
-    notices: tuple[Notice, ...] = (),
 ) -> Report:
     """All that is on the host. What could not be observed, and what a chain under way may yet bring about, is reported
     as being worked at, never as absent; while gateways cannot be seen at all, the revision 0 says so."""
@@ -54,7 +53,6 @@ def report(
             if guest in view.guests
         },
         attachments=_attachments(view, failures),
-        notices=notices,
     )
 
 

@@ -1,0 +1,270 @@
+"""The loop: independent chains, deadlines, retries, a service that is away, a host that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from isthmus.agent.loop import Agent, Tempo
+from isthmus.agent.steps import CreateShare, MountShare, PlugNic, Present, StartGateway, UnplugNic
+from isthmus.model.attachment import AttachmentSpec, GatewaySeen, Mode
+from isthmus.model.desired import Desired, Phase
+from isthmus.model.errors import Exhausted, HostFailure
+from isthmus.model.guest import GuestEvent, GuestEventKind, GuestSeen, GuestSpec, GuestState
+from isthmus.model.layout import Layout
+from isthmus.model.names import GIB, AttachmentId, GuestId, HostName, PoolName, ProjectId, ShareId
+from isthmus.model.share import Pool, ShareGone, ShareSpec
+from tests.fakes.host import Desk, Host, Notebook, fail_with, hang
+from tests.fakes.world import World
+
+LAYOUT = Layout("t", Path("/run/t"), Path("/var/lib/t"))
+HOST = HostName("h")
+P, Q = PoolName("p"), PoolName("q")
+POOLS = (Pool(P, "local", HOST, "/p"), Pool(Q, "local", HOST, "/q"))
+S1, S2 = (ShareId(f"00000000-0000-4000-8000-00000000000{n}") for n in (1, 2))
+G1, G2 = (GuestId(f"a000000{n}-0000-4000-8000-000000000000") for n in (1, 2))
+A1, A2 = (AttachmentId(f"b0000000-0000-4000-8000-00000000000{n}") for n in (1, 2))
+TEMPO = Tempo(audit=3600, heartbeat=3600, look=0.05, poll=0.5, retry=0.01)
+
+FULL = Desired(
+    HOST,
+    1,
+    POOLS,
+    shares=(ShareSpec(S1, P, GIB), ShareSpec(S2, Q, GIB)),
+    guests=(GuestSpec(G1, ProjectId("d"), HOST), GuestSpec(G2, ProjectId("d"), HOST)),
+    attachments=(AttachmentSpec(A1, S1, G1, 1, "/one"), AttachmentSpec(A2, S2, G2, 1, "/two")),
+)
+
+
+@pytest.fixture
+def host() -> Host:
+    world = World(LAYOUT, (P, Q))
+    for guest in (G1, G2):
+        world.guests[guest] = GuestSeen(guest, GuestState.RUNNING)
+    return Host(world)
+
+
+@pytest.fixture
+def desk(host: Host) -> Desk:
+    return Desk(host)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    host: Host, desk: Desk, memory: Notebook | None = None, tempo: Tempo = TEMPO
+) -> AsyncIterator[asyncio.Task[None]]:
+    agent = Agent(HOST, LAYOUT, host.equipment(), desk, memory or Notebook(), tempo=tempo)
+    task = asyncio.create_task(agent.run())
+    try:
+        yield task
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def phases(**wanted: Phase):  # type: ignore[no-untyped-def]
+    named = {"a1": A1, "a2": A2}
+    return lambda report: all(
+        named[name] in report.attachments and report.attachments[named[name]].phase is phase
+        for name, phase in wanted.items()
+    )
+
+
+async def test_two_attachments_come_up_and_go(host: Host, desk: Desk) -> None:
+    async with running(host, desk):
+        await desk.order(FULL)
+        report = await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+        assert {share: said.condition.phase for share, said in report.shares.items()} == {
+            S1: Phase.PRESENT,
+            S2: Phase.PRESENT,
+        }
+        assert host.world.disagreements(FULL) == []
+        gone = replace(
+            FULL,
+            revision=2,
+            shares=(),
+            doomed_shares=(ShareGone(S1, P), ShareGone(S2, Q)),
+            attachments=(),
+        )
+        await desk.order(gone)
+        await desk.told(lambda report: report.revision == 2 and not report.attachments and not report.shares)
+        while host.world.disagreements(gone):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("step", [MountShare, StartGateway, PlugNic, Present])
+async def test_one_that_hangs_stops_no_other(host: Host, desk: Desk, step: type) -> None:
+    async def hang_for_the_first(what: object) -> None:
+        if getattr(what, "share", None) == S1 or getattr(what, "guest", None) == G1:
+            await asyncio.Event().wait()
+
+    host.faults[step] = hang_for_the_first
+    async with running(host, desk):
+        await desk.order(FULL)
+        report = await desk.told(phases(a2=Phase.PRESENT))
+        assert report.attachments[A1].phase is Phase.WORKING
+
+
+async def test_a_step_that_misses_its_deadline_is_told_and_tried_again(
+    host: Host, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MountShare, "deadline", 0.01)
+    host.faults[MountShare] = hang
+    async with running(host, desk):
+        await desk.order(FULL)
+        report = await desk.told(phases(a1=Phase.FAILED))
+        assert report.attachments[A1].reason == f"cannot mount share {S1}: not done within 0.01 s"
+        assert report.attachments[A1].code == "deadline-expired"
+        del host.faults[MountShare]
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+
+
+async def test_a_failure_is_one_notice_and_heals_with_the_next_try(host: Host, desk: Desk) -> None:
+    host.faults[CreateShare] = fail_with(Exhausted(f"cannot create share {S1}: pool p is full"))
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+    said = [notice for report in desk.reports for notice in report.notices]
+    assert [(notice.subject, notice.message) for notice in said] == [(S1, f"cannot create share {S1}: pool p is full")]
+    failed = [report for report in desk.reports if S1 in report.shares]
+    assert failed[0].shares[S1].condition.phase is Phase.FAILED
+    assert failed[0].shares[S1].condition.code == "exhausted"
+
+
+async def test_a_defect_in_one_step_is_a_failure_of_its_subject_alone(host: Host, desk: Desk) -> None:
+    async def defect(step: object) -> None:
+        if getattr(step, "guest", None) == G1:
+            raise ZeroDivisionError("oops")
+
+    host.faults[StartGateway] = defect
+    async with running(host, desk):
+        await desk.order(FULL)
+        report = await desk.told(phases(a1=Phase.FAILED, a2=Phase.PRESENT))
+        assert report.attachments[A1].code == "defect"
+
+
+async def test_a_gateway_that_dies_comes_back_at_once(host: Host, desk: Desk) -> None:
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+        before = len(host.done)
+        host.world.gateways[Mode.NFS, G1] = GatewaySeen(G1, Mode.NFS, running=False)
+        host.ends.put_nowait(f"nfs-{G1}")
+        async with asyncio.timeout(5):
+            while not host.world.gateways[Mode.NFS, G1].exports:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert [type(step) for step in host.done[before:]] == [StartGateway]
+
+
+async def test_a_guest_that_starts_later_gets_its_card(host: Host, desk: Desk) -> None:
+    del host.world.guests[G1]
+    async with running(host, desk):
+        await desk.order(FULL)
+        report = await desk.told(phases(a1=Phase.WAITING, a2=Phase.PRESENT))
+        assert "not running" in report.attachments[A1].reason
+        host.world.guests[G1] = GuestSeen(G1, GuestState.RUNNING)
+        host.happenings.put_nowait(GuestEvent(G1, GuestEventKind.STARTED))
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+
+
+async def test_a_guest_that_never_lets_go_keeps_only_a_dead_wire(host: Host, desk: Desk) -> None:
+    host.faults[UnplugNic] = hang
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+        await desk.order(replace(FULL, revision=2, attachments=FULL.attachments[1:]))
+        await desk.told(lambda report: report.revision == 2 and A1 not in report.attachments)
+        async with asyncio.timeout(5):
+            while (Mode.NFS, G1) in host.world.gateways:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert G1 in host.world.links
+
+
+async def test_a_restarted_agent_finds_all_in_order_and_does_nothing(host: Host, desk: Desk) -> None:
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+    before, reports = len(host.done), len(desk.reports)
+    async with running(host, desk):
+        while len(desk.reports) == reports:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert phases(a1=Phase.PRESENT, a2=Phase.PRESENT)(desk.reports[-1])
+    assert host.done[before:] == []
+
+
+async def test_an_agent_without_its_service_mends_what_it_remembers(host: Host, desk: Desk) -> None:
+    memory = Notebook()
+    async with running(host, desk, memory):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+        while memory.kept != FULL:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    desk.away = True
+    reports = len(desk.reports)
+    del host.world.gateways[Mode.NFS, G1]
+    async with running(host, desk, memory):
+        async with asyncio.timeout(5):
+            while (Mode.NFS, G1) not in host.world.gateways:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert len(desk.reports) == reports
+        desk.away = False
+        await desk.told(lambda report: report is not None and len(desk.reports) > reports)
+    assert phases(a1=Phase.PRESENT, a2=Phase.PRESENT)(desk.reports[-1])
+
+
+async def test_nothing_is_taken_down_because_a_look_hangs(host: Host, desk: Desk) -> None:
+    """The first pool's disk hangs: its attachment stays, the other pool goes on, and a detach is not claimed."""
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+        host.blind.add("pool p")
+    async with running(host, desk):
+        await desk.order(replace(FULL, revision=2, attachments=FULL.attachments[:1]))
+        report = await desk.told(lambda report: report.revision == 2 and A2 not in report.attachments)
+        assert report.attachments[A1].phase is Phase.PRESENT
+        assert report.shares[S1].condition.phase is Phase.WORKING
+        assert "not done within" in report.pools[P].error
+        host.blind.clear()
+        host.sight.set()
+        await desk.told(lambda report: report.revision == 2 and not report.pools[P].error)
+
+
+async def test_an_unseen_gateway_is_never_reported_as_absent(host: Host, desk: Desk) -> None:
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+    host.blind.add("gateway")
+    async with running(host, desk):
+        await desk.order(replace(FULL, revision=2, attachments=()))
+        report = await desk.told(lambda report: not report.attachments)
+        assert report.revision == 0
+
+
+async def test_what_does_not_last_gets_slower(host: Host, desk: Desk) -> None:
+    """A gateway that dies as soon as it is up must not keep the host busy."""
+
+    tries = 0
+
+    async def dies(step: object) -> None:
+        nonlocal tries
+        if isinstance(step, StartGateway) and step.guest == G1:
+            tries += 1
+            host.ends.put_nowait("nfs")
+            raise HostFailure("cannot start nfs: it ended at once")
+
+    host.faults[StartGateway] = dies
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.FAILED, a2=Phase.PRESENT))
+        for _ in range(2000):
+            await asyncio.sleep(0)
+    notices = [notice for report in desk.reports for notice in report.notices]
+    assert [notice.message for notice in notices] == ["cannot start nfs: it ended at once"]
+    assert 1 <= tries <= 3, "once per different set of exports"
