@@ -1,0 +1,110 @@
+"""Hosts: registering them, and the document of all that should be on one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isthmus.model.attachment import AttachmentSpec
+from isthmus.model.desired import Desired
+from isthmus.model.errors import Conflict
+from isthmus.model.guest import GuestSpec
+from isthmus.model.names import HostName, parse_slug
+from isthmus.model.share import Origin, Pool, Revert, ShareGone, ShareSpec, SnapshotGone, SnapshotSpec
+from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
+from isthmus.store.rows import AttachmentRow, GuestRow, HostRow, PoolRow, ShareRow, SnapshotRow
+from isthmus.store.tx import ReadTx, Tx
+
+
+def register_host(tx: Tx, name: str) -> HostRow:
+    """The host is known. One that is known already is success."""
+    name = parse_slug(name, "name")
+    known = tx.get(HostRow, name)
+    return known or tx.add(HostRow(HostName(name), desired=tx.advance()), "registered")
+
+
+def remove_host(tx: Tx, name: str) -> None:
+    """The host is no longer known. Raises ``Conflict`` while it has pools or guests."""
+    host = tx.need(HostRow, name)
+    pools = [pool.name for pool in tx.all(PoolRow, host=name)]
+    guests = [guest.id for guest in tx.all(GuestRow, host=name)]
+    if pools or guests:
+        raise Conflict(
+            f"cannot remove host {name}: it has {listed('pool', pools)} and {listed('guest', guests)}: "
+            "remove these first",
+            code="host-in-use",
+            detail={"host": name, "pools": len(pools), "guests": len(guests)},
+        )
+    tx.remove(host)
+
+
+def desired_document(tx: ReadTx, name: str) -> Desired:
+    """All that should be on the host. Raises ``NotFound`` for a host that is not registered."""
+    host = tx.need(HostRow, name)
+    pools = tx.all(PoolRow, host=name)
+    guests = tx.all(GuestRow, host=name)
+    shares = tx.all(ShareRow, pool=[pool.name for pool in pools])
+    snapshots = tx.all(SnapshotRow, share=[share.id for share in shares])
+    attachments = tx.all(AttachmentRow, guest=[guest.id for guest in guests])
+    return Desired(
+        host=host.name,
+        revision=host.desired,
+        pools=tuple(pool_spec(pool) for pool in pools),
+        shares=tuple(share_spec(share) for share in shares if share.status != ShareStatus.DELETING),
+        doomed_shares=tuple(
+            ShareGone(share.id, share.pool) for share in shares if share.status == ShareStatus.DELETING
+        ),
+        snapshots=tuple(
+            SnapshotSpec(snapshot.id, snapshot.share, snapshot.made)
+            for snapshot in snapshots
+            if snapshot.status != SnapshotStatus.DELETING
+        ),
+        doomed_snapshots=tuple(
+            SnapshotGone(snapshot.id, snapshot.share)
+            for snapshot in snapshots
+            if snapshot.status == SnapshotStatus.DELETING
+        ),
+        guests=tuple(GuestSpec(guest.id, guest.project, guest.host, guest.name, guest.static) for guest in guests),
+        attachments=tuple(
+            attachment_spec(attachment) for attachment in attachments if attachment.status != AttachmentStatus.DETACHING
+        ),
+    )
+
+
+def pool_spec(pool: PoolRow) -> Pool:
+    """The pool as its driver gets it."""
+    return Pool(pool.name, pool.driver, pool.host, pool.path, pool.overcommit, pool.reserve)
+
+
+def share_spec(share: ShareRow) -> ShareSpec:
+    """The share as its driver gets it."""
+    return ShareSpec(
+        id=share.id,
+        pool=share.pool,
+        size=share.size,
+        filesystem=share.filesystem,
+        checksums=share.checksums,
+        origin=Origin(share.origin_share, share.origin_snapshot) if share.origin_share else None,
+        revert=Revert(share.revert_to, share.reverts) if share.revert_to else None,
+        made=share.made,
+    )
+
+
+def attachment_spec(attachment: AttachmentRow) -> AttachmentSpec:
+    """The attachment as its gateway gets it."""
+    return AttachmentSpec(
+        id=attachment.id,
+        share=attachment.share,
+        guest=attachment.guest,
+        slot=attachment.slot,
+        at=attachment.place,
+        mode=attachment.mode,
+        access=attachment.access,
+    )
+
+
+def listed(noun: str, names: Sequence[str], most: int = 3) -> str:
+    """``2 shares (a, b)``: a count and the first few names, for a sentence."""
+    if not names:
+        return f"no {noun}s"
+    shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return f"{len(names)} {noun}{'s' if len(names) > 1 else ''} ({shown})"
