@@ -1,0 +1,107 @@
+"""The run directory of one NFS gateway: its configuration, its state, its log."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from isthmus.gateway.ganesha_conf import Paths, claims, exports_text, server_text
+from isthmus.host.unit import Bind
+from isthmus.model.attachment import Access, Export, Mode
+from isthmus.model.layout import Layout
+from isthmus.model.names import AttachmentId, GuestId
+
+# Where the server finds its files, by its own root.
+_INSIDE = "/gateway"
+CONFIGURATION = f"{_INSIDE}/ganesha.conf"
+PIDFILE = f"{_INSIDE}/state/pid"
+_PATHS = Paths(
+    exports=f"{_INSIDE}/exports.conf",
+    recovery=f"{_INSIDE}/state/recovery",
+    plugins="/usr/lib/x86_64-linux-gnu/ganesha",
+)
+
+# The transports that the server's RPC library looks up, and nothing more (see netconfig(5)).
+_NETCONFIG = """\
+udp  tpi_clts     v inet  udp - -
+tcp  tpi_cots_ord v inet  tcp - -
+udp6 tpi_clts     v inet6 udp - -
+tcp6 tpi_cots_ord v inet6 tcp - -
+"""
+
+
+class Home:
+    """The files of a guest's gateway. Methods block, each for some microseconds on a tmpfs."""
+
+    def __init__(self, layout: Layout, guest: GuestId) -> None:
+        self._layout = layout
+        self._guest = guest
+        self.path = layout.gateway_dir(Mode.NFS, guest)
+
+    @staticmethod
+    def guests(layout: Layout) -> set[GuestId]:
+        """Those that have such a directory, in use or left behind."""
+        names = [path.name for path in layout.gateways.glob(f"{Mode.NFS}-*")]
+        found = {layout.guest_of_unit(Mode.NFS, name) for name in names}
+        return {guest for guest in found if guest is not None}
+
+    @property
+    def log(self) -> Path:
+        """What the server said since it was last started."""
+        return self.path / "log"
+
+    @property
+    def log_size(self) -> int:
+        """In bytes."""
+        return self.log.stat().st_size
+
+    def log_from(self, offset: int = 0) -> str:
+        """The log from a byte on."""
+        with self.log.open("rb") as file:
+            file.seek(offset)
+            return file.read().decode(errors="replace")
+
+    def furnish(self, exports: Collection[Export]) -> None:
+        """All that a server needs that comes up with these exports."""
+        (self.path / "state" / "recovery").mkdir(mode=0o700, parents=True, exist_ok=True)
+        etc = self.path / "etc"
+        etc.mkdir(exist_ok=True)
+        (etc / "netconfig").write_text(_NETCONFIG)
+        mtab = etc / "mtab"  # how the server finds the file systems below its exports: getmntent(3)
+        if not mtab.is_symlink():
+            mtab.symlink_to("/proc/self/mounts")
+        self.log.write_text("")
+        (self.path / "ganesha.conf").write_text(server_text(f"{self._layout.prefix}-{self._guest}", _PATHS))
+        self.write_exports(exports)
+
+    def claimed(self) -> dict[AttachmentId, Export]:
+        """What the server was last told to present."""
+        try:
+            return claims((self.path / "exports.conf").read_text())
+        except FileNotFoundError:
+            return {}
+
+    def write_exports(self, exports: Collection[Export]) -> None:
+        """Whole or not at all: a server that is started next reads it."""
+        path = self.path / "exports.conf"
+        new = path.with_suffix(".new")
+        new.write_text(exports_text(exports, {e.attachment: self._layout.export_mount(e.attachment) for e in exports}))
+        new.replace(path)
+
+    def binds(self, exports: Collection[Export]) -> tuple[Bind, ...]:
+        """What the server may see: its directory, of which it may write its state, and the exports."""
+        return (
+            Bind(str(self.path), _INSIDE),
+            Bind(str(self.path / "state"), f"{_INSIDE}/state", read_only=False),
+            Bind(str(self.path / "etc"), "/etc"),
+            *(
+                Bind(e.source, self._layout.export_mount(e.attachment), read_only=e.access is Access.RO)
+                for e in exports
+            ),
+        )
+
+    def remove(self) -> None:
+        """Nothing of it is left. The server has ended."""
+        if self.path.exists():
+            shutil.rmtree(self.path)
