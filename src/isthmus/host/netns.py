@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from isthmus.host import kernel, mounts
+from isthmus.host import elsewhere, kernel, mounts
 from isthmus.model.errors import KernelRefused
 
 NETNS = Path("/run/netns")
@@ -45,7 +45,7 @@ def create(name: str) -> None:
         kernel.unshare(doing, kernel.CLONE_NEWNET)
         return mounts.clone("/proc/thread-self/ns/net")
 
-    fd = kernel.apart(doing, fresh)
+    fd = elsewhere.apart(doing, fresh)
     try:
         mounts.attach(fd, str(path))
     finally:
@@ -70,7 +70,7 @@ def inside(name: str, work: Callable[[], _Result]) -> _Result:
     except OSError as error:
         raise KernelRefused(doing, error.errno or errno.ENOENT) from error
     try:
-        return kernel.visit(doing, fd, kernel.CLONE_NEWNET, work)
+        return elsewhere.visit(doing, fd, kernel.CLONE_NEWNET, work)
     finally:
         os.close(fd)
 
