@@ -30,7 +30,7 @@ from isthmus.model.attachment import Export, GatewaySeen, LinkSeen, Mode
 from isthmus.model.desired import Desired
 from isthmus.model.guest import GuestSeen, GuestState
 from isthmus.model.layout import Layout
-from isthmus.model.names import GIB, AttachmentId, GuestId, PoolName, ShareId
+from isthmus.model.names import GIB, GuestId, PoolName, ShareId
 from isthmus.model.share import PoolSeen, ShareSeen
 
 
@@ -59,8 +59,9 @@ class World:
 
     def open_shares(self) -> set[ShareId]:
         """Shares that some gateway holds open."""
-        exports = [export for gateway in self.gateways.values() for export in gateway.exports.values()]
-        return {share for export in exports if (share := self.layout.share_of_data(export.source))}
+        held = [source for gateway in self.gateways.values() for source in gateway.holds.values()]
+        held += [export.source for gateway in self.gateways.values() for export in gateway.exports.values()]
+        return {share for source in held if (share := self.layout.share_of_data(source))}
 
     def apply(self, step: Step, want: Desired) -> None:  # noqa: C901, PLR0912, PLR0915
         """Do one step, and fail if its order is unsafe."""
@@ -133,10 +134,12 @@ class World:
             if share.mounted
         }
         before = self.gateways.get((mode, guest))
-        kept: dict[AttachmentId, Export] = dict(before.exports) if before and before.running else {}
+        kept = dict(before.holds) if before and before.running else {}
         for export in exports:
             assert export.source in mounted or export.attachment in kept, "a directory without its mount was exported"
-        self.gateways[mode, guest] = GatewaySeen(guest, mode, True, {export.attachment: export for export in exports})
+        shown = {export.attachment: export for export in exports}
+        holds = {export.attachment: export.source for export in exports}
+        self.gateways[mode, guest] = GatewaySeen(guest, mode, True, shown, holds)
 
     def disagreements(self, want: Desired) -> list[str]:
         """In what the world differs from what should be, as far as it can be brought about."""

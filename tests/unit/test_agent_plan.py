@@ -124,7 +124,9 @@ def worlds(draw: st.DrawFn) -> World:
                     for spec in (attachment(n, share, guest) for n, share in enumerate(chosen))
                 }
                 running = draw(st.booleans())
-                world.gateways[Mode.NFS, guest] = GatewaySeen(guest, Mode.NFS, running, odd if running else {})
+                answers = running and draw(st.booleans())
+                holds = {spec: one.source for spec, one in odd.items()} if running else {}
+                world.gateways[Mode.NFS, guest] = GatewaySeen(guest, Mode.NFS, running, odd if answers else {}, holds)
         if draw(st.booleans()):
             held = frozenset(draw(st.sets(st.just(LAYOUT.nic())))) if guest in world.links else frozenset()
             world.guests[guest] = GuestSeen(guest, draw(st.sampled_from(list(GuestState))), held)

@@ -102,8 +102,11 @@ class View:
         """Shares that some gateway holds open now or is about to; None if that cannot be known."""
         if self.have.gateways is None:
             return None
-        exports = [export for gateway in self.have.gateways.values() for export in gateway.exports.values()]
-        shares = (self.layout.share_of_data(export.source) for export in (*exports, *self.coming))
+        sources = [export.source for export in self.coming]
+        for gateway in self.have.gateways.values():
+            sources += [export.source for export in gateway.exports.values()]
+            sources += gateway.holds.values()
+        shares = (self.layout.share_of_data(source) for source in sources)
         return frozenset(share for share in shares if share is not None)
 
     def is_idle(self, share: ShareId) -> bool:
@@ -286,11 +289,17 @@ def _gateways(view: View) -> Iterator[Chain]:
             if seen is None or not seen.running:
                 if view.link_is_whole(guest):
                     yield _gateway_chain(mode, guest, StartGateway(mode, guest, exports))
-            elif dict(seen.exports) != {export.attachment: export for export in exports}:
+            elif not _presents(seen, exports):
                 yield _gateway_chain(mode, guest, Present(mode, guest, exports))
     for mode, guest in view.have.gateways:
         if mode not in view.modes(guest):
             yield _gateway_chain(mode, guest, StopGateway(mode, guest))
+
+
+def _presents(seen: GatewaySeen, exports: tuple[Export, ...]) -> bool:
+    """It serves exactly these, and holds nothing else."""
+    wanted = {export.attachment: export for export in exports}
+    return dict(seen.exports) == wanted and seen.holds.keys() <= wanted.keys()
 
 
 def _gateway_subject(mode: Mode, guest: GuestId) -> Subject:

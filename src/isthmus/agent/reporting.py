@@ -129,7 +129,11 @@ def _busy(view: View, share: ShareId) -> bool:
 
 def _attachments(view: View, failures: Failures) -> dict[AttachmentId, Condition]:
     found = {spec.id: _attachment(view, spec, failures) for spec in view.want.attachments}
-    there = {attachment for gateway in (view.have.gateways or {}).values() for attachment in gateway.exports}
+    there = {
+        attachment
+        for gateway in (view.have.gateways or {}).values()
+        for attachment in (*gateway.exports, *gateway.holds)
+    }
     there |= {export.attachment for export in view.coming}
     for attachment in there - set(found):
         found[attachment] = Condition(Phase.WORKING, "being withdrawn")

@@ -50,12 +50,17 @@ class Export:
 @dataclass(frozen=True, slots=True)
 class GatewaySeen:
     """A gateway as found: ``running`` if all its processes are, ``exports`` by attachment with what it really serves
-    (empty if it does not answer)."""
+    (empty if it does not answer).
+
+    ``holds``: by attachment, the directories of the host that it may still have open, served or not, as the kernel
+    and its configuration tell: a gateway that is too busy to answer has not let go of anything.
+    """
 
     guest: GuestId
     mode: Mode
     running: bool
     exports: Mapping[AttachmentId, Export] = field(default_factory=dict)
+    holds: Mapping[AttachmentId, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
