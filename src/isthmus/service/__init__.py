@@ -1,1 +1,1 @@
-"""The API, and the domain behind it."""
+"""The service: an API over the domain, and the documents that agents fetch and report."""

@@ -31,9 +31,10 @@ BUSY_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a committed transaction touched: ``kind/key``, ``desired/HOST``, ``events``."""
+    """What a committed transaction touched (``kind/key``, ``desired/HOST``, ``events``), and its revision."""
 
     topics: frozenset[str]
+    revision: int
 
 
 Listener = Callable[[Changed], None]
@@ -100,7 +101,7 @@ class Store:
                 tx = Tx(connection, self._now())
                 yield tx
         if tx.changes:
-            changed = Changed(frozenset(tx.changes))
+            changed = Changed(frozenset(tx.changes), tx.advance())
             for listener in tuple(self._listeners):
                 listener(changed)
 

@@ -1,0 +1,79 @@
+"""What a handler gets and gives: a decoded call, and a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from isthmus.service.service import Service
+from isthmus.service.views import Views
+from isthmus.store.rows import KINDS, KeptRow, key_of
+from isthmus.store.tx import ReadTx, Tx
+from isthmus.wire.api import Page
+
+Kept = TypeVar("Kept", bound=KeptRow)
+View = TypeVar("View")
+
+DEFAULT_LIMIT = 100
+DEFAULT_TIMEOUT = 30.0
+PAGING = ("limit", "marker")
+WAITING = ("after", "timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A status and what goes into the body; None for no body."""
+
+    status: int
+    body: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose path, query and body are what its route says."""
+
+    service: Service
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+
+    async def page(self, kind: type[Kept], show: Callable[[Views, Kept], View]) -> Reply:
+        """A part of the list of this kind, narrowed by the query."""
+        limit: int = self.query.get("limit", DEFAULT_LIMIT)
+        equal = {name: value for name, value in self.query.items() if name not in PAGING}
+
+        def work(tx: ReadTx) -> Page[View]:
+            rows = tx.all(kind, after=self.query.get("marker", ""), limit=limit + 1, **equal)
+            views = Views(tx)
+            shown = rows[:limit]
+            return Page(items=[show(views, row) for row in shown], next=key_of(shown[-1]) if rows[limit:] else None)
+
+        return Reply(200, await self.service.read(work))
+
+    async def one(self, kind: type[Kept], key: str, show: Callable[[Views, Kept], View]) -> Reply:
+        """The object; with ``after``, once its revision is greater, else 204. Raises ``NotFound`` when it is gone."""
+        after: int = self.query.get("after", -1)
+
+        def look(tx: ReadTx) -> View | None:
+            row = tx.need(kind, key)
+            return show(Views(tx), row) if row.revision > after else None
+
+        if "after" not in self.query:
+            return Reply(200, await self.service.read(look))
+        found = await self.service.watch.until(f"{KINDS[kind]}/{key}", lambda: self.service.read(look), self.seconds)
+        return Reply(204) if found is None else Reply(200, found)
+
+    async def do(self, status: int, work: Callable[[Tx], Kept], show: Callable[[Views, Kept], View]) -> Reply:
+        """The object that ``work`` made or changed."""
+        return Reply(status, await self.service.write(lambda tx: show(Views(tx), work(tx))))
+
+    async def drop(self, work: Callable[[Tx], None]) -> Reply:
+        """Nothing, after ``work`` removed something."""
+        await self.service.write(work)
+        return Reply(204)
+
+    @property
+    def seconds(self) -> float:
+        """How long a long-poll may wait."""
+        return float(self.query.get("timeout", DEFAULT_TIMEOUT))

@@ -1,0 +1,150 @@
+"""Listening: a unix socket that root alone can open, or an address of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from isthmus.model.errors import Conflict, Invalid, KernelRefused, Refused
+from isthmus.service.service import Service
+from isthmus.store import Store
+
+GRACE = 5
+"""Seconds that running requests have when the server stops. Long-polls are answered at once."""
+
+_MAX_UNIX_PATH = 107  # sun_path, less its final NUL
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A loopback address; port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+
+Address = Path | TcpAddress
+
+
+class _Server(uvicorn.Server):
+    """Shares its event loop with others, so it leaves the signals to whoever owns the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def listening(service: Service, address: Address) -> AsyncIterator[socket.socket]:
+    """The service answers at ``address`` meanwhile; yields the listening socket. At the end, long-polls are answered,
+    running requests finished, and the unix socket is gone; closing the service is the caller's.
+
+    Raises ``Refused`` for an address that other machines reach (there is no authentication yet), ``Conflict`` if
+    another service listens there, ``Invalid`` for a path that is too long, ``KernelRefused``.
+    """
+    listener = _bind(address)
+    config = uvicorn.Config(
+        service.app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=65,  # longer than a long-poll, so that an agent keeps its connection
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = _Server(config)
+    listener.listen(128)  # connections wait in the backlog until the server takes them: ready from here on
+    running = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
+    try:
+        yield listener
+    finally:
+        await service.watch.close()
+        server.should_exit = True
+        await running
+        listener.close()
+        if isinstance(address, Path):
+            address.unlink(missing_ok=True)
+
+
+async def serve(store: Store, address: Address, stop: asyncio.Event) -> None:
+    """Answer at ``address`` until ``stop`` is set or the caller is cancelled. Raises what ``listening`` raises."""
+    service = Service(store)
+    try:
+        async with listening(service, address):
+            await stop.wait()
+    finally:
+        await service.close()
+
+
+def _bind(address: Address) -> socket.socket:
+    try:
+        return _bind_unix(address) if isinstance(address, Path) else _bind_tcp(address)
+    except OSError as error:
+        raise KernelRefused(f"listen on {address}", error.errno or 0) from error
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket of mode 0600, not listening yet: nobody can connect before its mode is right."""
+    if len(bytes(path)) > _MAX_UNIX_PATH:
+        raise Invalid(
+            f"cannot listen on {path}: a unix socket's path has at most {_MAX_UNIX_PATH} bytes", field="listen"
+        )
+    _clear_stale(path)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _clear_stale(path: Path) -> None:
+    """What a service that was killed left behind is gone. Raises ``Conflict`` if one answers there."""
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except FileNotFoundError:
+            return
+    raise Conflict(f"cannot listen on {path}: another service does", code="address-in-use", detail={"path": str(path)})
+
+
+def _bind_tcp(address: TcpAddress) -> socket.socket:
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise Invalid(f"cannot listen on {address.host}: give an IP address", field="listen") from error
+    if not ip.is_loopback:
+        raise Refused(
+            f"cannot listen on {address.host}: other machines reach it, and there is no authentication yet: "
+            "use a unix socket, 127.0.0.1 or ::1",
+            code="address-not-loopback",
+            detail={"address": address.host},
+        )
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((str(ip), address.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener

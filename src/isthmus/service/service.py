@@ -1,0 +1,84 @@
+"""The service: the domain over one store, for HTTP handlers and for an agent in the same process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TypeVar
+
+from starlette.applications import Starlette
+
+from isthmus.model.desired import Desired, Report
+from isthmus.model.names import HostName
+from isthmus.service.domain.hosts import desired_document
+from isthmus.service.domain.reports import apply_report
+from isthmus.service.watch import Watch
+from isthmus.store import ReadTx, Store, Tx
+from isthmus.store.rows import HostRow
+
+Value = TypeVar("Value")
+
+THREADS = 4
+"""Threads that talk to the database, apart from those of an agent in the same process, whose disks may be slow."""
+
+
+class Service:
+    """Belongs to one event loop. ``close`` it before the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="isthmus-store")
+        self.watch = Watch(store, self.revision)
+
+    @cached_property
+    def app(self) -> Starlette:
+        """The HTTP API of this service."""
+        from isthmus.service.app import build  # noqa: PLC0415 - an agent's process may go without HTTP
+
+        return build(self)
+
+    async def desired(self, host: HostName, after: int, timeout: float) -> Desired | None:  # noqa: ASYNC109
+        """The host's document, as soon as its revision is another than ``after``; None if it is the same for
+        ``timeout`` seconds. (Another, not a greater one: a database restored from a backup goes back.)
+
+        Raises ``NotFound`` for a host that is not registered, ``Unavailable`` while the database does not answer.
+        """
+
+        def look(tx: ReadTx) -> Desired | None:
+            return None if tx.need(HostRow, host).desired == after else desired_document(tx, host)
+
+        return await self.watch.until(f"desired/{host}", lambda: self.read(look), timeout)
+
+    async def report(self, report: Report) -> None:
+        """What the report says is in the database. Raises ``NotFound``, ``Unavailable``."""
+        await self.write(lambda tx: apply_report(tx, report))
+
+    async def revision(self) -> int:
+        """The revision of the last change to anything."""
+        return await self.read(lambda tx: tx.revision)
+
+    async def read(self, work: Callable[[ReadTx], Value]) -> Value:
+        """What ``work`` makes of a consistent view, in a thread."""
+
+        def run() -> Value:
+            with self._store.read() as tx:
+                return work(tx)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def write(self, work: Callable[[Tx], Value]) -> Value:
+        """What ``work`` makes of the one writing transaction, committed, in a thread. It commits even if the caller is
+        cancelled meanwhile."""
+
+        def run() -> Value:
+            with self._store.write() as tx:
+                return work(tx)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def close(self) -> None:
+        """Long-polls are answered, running transactions have ended. The store stays open."""
+        await self.watch.close()
+        await asyncio.to_thread(self._threads.shutdown)
