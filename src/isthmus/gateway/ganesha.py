@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from isthmus.gateway import nfs4
 from isthmus.gateway.difference import Difference, compatible, difference
 from isthmus.gateway.ganesha_conf import PORT, filesystem_id
-from isthmus.gateway.ganesha_home import CONFIGURATION, PIDFILE, Home
+from isthmus.gateway.ganesha_home import CONFIGURATION, NETCONFIG, PIDFILE, Home
 from isthmus.gateway.ganesha_log import ended, reasons
 from isthmus.host import kernel, mounts, signals, sockets
 from isthmus.host.mounts import MountEntry
@@ -101,7 +101,7 @@ class GaneshaGateway:
     async def stop(self, guest: GuestId) -> None:
         """See ``Gateway``."""
         async with self._lock(guest):
-            await self._supervisor.stop(self._layout.unit(ROLE, guest))
+            await self._end(guest)
             self._home(guest).remove()
 
     # What is.
@@ -257,7 +257,7 @@ class GaneshaGateway:
 
     async def _restart(self, guest: GuestId, exports: list[Export]) -> UnitSeen:
         """A fresh server that comes up with these exports, so that no handle is ever stale in between."""
-        await self._supervisor.stop(self._layout.unit(ROLE, guest))
+        await self._end(guest)
         there = [export for export in exports if await asyncio.to_thread(Path(export.source).is_dir)]
         home = self._home(guest)
         home.furnish(there)
@@ -272,6 +272,10 @@ class GaneshaGateway:
                     )
                 await asyncio.sleep(_POLL)
         return unit
+
+    async def _end(self, guest: GuestId) -> None:
+        """At once: all that it acknowledged is with the kernel, and its own farewell takes up to seconds."""
+        await self._supervisor.stop(self._layout.unit(ROLE, guest), grace=0)
 
     @asynccontextmanager
     async def _within(self, doing: str) -> AsyncIterator[None]:
@@ -290,6 +294,7 @@ class GaneshaGateway:
             env=_ENVIRONMENT,
             netns=self._layout.netns(guest),
             binds=home.binds(exports),
+            files={"/etc/netconfig": NETCONFIG},
             capabilities=_CAPABILITIES,
         )
 

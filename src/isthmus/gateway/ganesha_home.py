@@ -23,7 +23,7 @@ _PATHS = Paths(
 )
 
 # The transports that the server's RPC library looks up, and nothing more (see netconfig(5)).
-_NETCONFIG = """\
+NETCONFIG = """\
 udp  tpi_clts     v inet  udp - -
 tcp  tpi_cots_ord v inet  tcp - -
 udp6 tpi_clts     v inet6 udp - -
@@ -65,12 +65,6 @@ class Home:
     def furnish(self, exports: Collection[Export]) -> None:
         """All that a server needs that comes up with these exports."""
         (self.path / "state" / "recovery").mkdir(mode=0o700, parents=True, exist_ok=True)
-        etc = self.path / "etc"
-        etc.mkdir(exist_ok=True)
-        (etc / "netconfig").write_text(_NETCONFIG)
-        mtab = etc / "mtab"  # how the server finds the file systems below its exports: getmntent(3)
-        if not mtab.is_symlink():
-            mtab.symlink_to("/proc/self/mounts")
         self.log.write_text("")
         (self.path / "ganesha.conf").write_text(server_text(f"{self._layout.prefix}-{self._guest}", _PATHS))
         self.write_exports(exports)
@@ -94,7 +88,6 @@ class Home:
         return (
             Bind(str(self.path), _INSIDE),
             Bind(str(self.path / "state"), f"{_INSIDE}/state", read_only=False),
-            Bind(str(self.path / "etc"), "/etc"),
             *(
                 Bind(e.source, self._layout.export_mount(e.attachment), read_only=e.access is Access.RO)
                 for e in exports
