@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,14 +65,7 @@ class ChildSupervisor:
             seen = await asyncio.to_thread(self._look, unit.name)
             if seen is None:
                 await self._clear(unit.name)
-                try:
-                    await self._launch(unit)
-                    seen = await asyncio.to_thread(self._look, unit.name)
-                    if seen is None:
-                        raise _not_started(unit, f"it ended at once: see {unit.log}", {"stage": "run"})
-                except BaseException:
-                    await self._clear(unit.name)
-                    raise
+                seen = await self._launch(unit)
             self._watch(seen)
             return seen
 
@@ -79,9 +73,12 @@ class ChildSupervisor:
         """See ``Supervisor.stop``. Raises ``DeadlineExpired`` if the kernel cannot end a process (a dead disk)."""
         async with self._locks[name]:
             seen = await asyncio.to_thread(self._look, name)
-            if seen is not None:
-                await self._ask_to_end(seen, grace)
-            await self._clear(name)
+            with _pidfd(seen) as fd:
+                if fd is not None:
+                    await _ask_to_end(fd, grace)
+                await self._clear(name)
+                if fd is not None:
+                    await _reaped(fd)
         if not self._locks[name].locked():
             del self._locks[name]
 
@@ -113,37 +110,29 @@ class ChildSupervisor:
 
         await asyncio.to_thread(work)
 
-    async def _launch(self, unit: Unit) -> None:
+    async def _launch(self, unit: Unit) -> UnitSeen:
         spec = await asyncio.to_thread(self._prepare, unit)
-        reader, writer = os.pipe()
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        report = bytearray()
         try:
-            try:
-                launcher = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-I", "-S", "-c", _LAUNCH, _PACKAGES, str(writer)),
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
-                    env={"LC_ALL": "C.UTF-8"},
-                    cwd="/",
-                    pass_fds=(writer,),
-                )
-            finally:
-                os.close(writer)
-            try:
-                async with asyncio.timeout(_START_DEADLINE):
-                    await launcher.communicate(spec)
-                    report = await _read_to_end(reader)
-            except TimeoutError as error:
-                raise DeadlineExpired(f"start unit {unit.name}", _START_DEADLINE) from error
-            finally:
-                if launcher.returncode is None:
-                    launcher.kill()
-                    await launcher.wait()
+            await _run_launcher(unit, spec, reader, writer, report)
+            failures = [line for line in _lines(report) if "stage" in line]
+            if failures:
+                detail = failures[0]
+                raise _not_started(unit, f"it could not {detail['stage']}: {detail['cause']}", detail)
+            seen = await asyncio.to_thread(self._look, unit.name)
+            if seen is None:
+                raise _not_started(unit, f"it ended at once: see {unit.log}", {"stage": "run"})
+            return seen
+        except BaseException:
+            await self._clear(unit.name)
+            await _read_to_end(reader, report)  # whoever could write is dead, so there is an end
+            for line in _lines(report):
+                if "pid" in line:
+                    await asyncio.to_thread(_wait_for, int(line["pid"]))
+            raise
         finally:
             os.close(reader)
-        if report:
-            detail = json.loads(report)
-            raise _not_started(unit, f"it could not {detail['stage']}: {detail['cause']}", detail)
 
     def _prepare(self, unit: Unit) -> bytes:
         """Blocks."""
@@ -160,22 +149,6 @@ class ChildSupervisor:
             "seccomp": deny_list().hex(),
         }
         return json.dumps(spec).encode()
-
-    async def _ask_to_end(self, seen: UnitSeen, grace: float) -> None:
-        try:
-            fd = kernel.open_process(seen.pid, seen.started)
-        except KernelRefused as error:
-            if error.errno == errno.ESRCH:
-                return
-            raise
-        try:
-            signal.pidfd_send_signal(fd, signal.SIGTERM)
-            async with asyncio.timeout(grace):
-                await _readable(fd)
-        except (TimeoutError, ProcessLookupError):
-            return  # the cgroup is killed next, whether it obeyed or not
-        finally:
-            os.close(fd)
 
     def _watch(self, seen: UnitSeen) -> None:
         known = self._watched.get(seen.name)
@@ -200,6 +173,7 @@ class ChildSupervisor:
     def _unwatch(self, name: str) -> None:
         watch = self._watched.pop(name)
         asyncio.get_running_loop().remove_reader(watch.fd)
+        _reap(watch.fd)
         os.close(watch.fd)
 
 
@@ -230,6 +204,89 @@ def _leads_its_namespace(pid: int) -> bool:
     return len(numbers) > 1 and numbers[-1] == "1" and fields["State"][0] not in "ZX"
 
 
+@contextmanager
+def _pidfd(seen: UnitSeen | None) -> Iterator[int | None]:
+    """A descriptor of the unit's main process; None if it is gone."""
+    fd = None
+    if seen is not None:
+        try:
+            fd = kernel.open_process(seen.pid, seen.started)
+        except KernelRefused as error:
+            if error.errno != errno.ESRCH:
+                raise
+    try:
+        yield fd
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+async def _ask_to_end(fd: int, grace: float) -> None:
+    """The process was asked, and had ``grace`` seconds; whoever did not obey is killed with its cgroup."""
+    try:
+        signal.pidfd_send_signal(fd, signal.SIGTERM)
+        async with asyncio.timeout(grace):
+            await _readable(fd)
+    except (TimeoutError, ProcessLookupError):
+        return
+
+
+async def _reaped(fd: int) -> None:
+    """A process that is ending has ended, and is no zombie if it is our child."""
+    try:
+        async with asyncio.timeout(_KILL_DEADLINE):
+            await _readable(fd)
+    except TimeoutError as error:
+        raise DeadlineExpired("end a unit's first process", _KILL_DEADLINE) from error
+    _reap(fd)
+
+
+def _reap(fd: int) -> None:
+    """If the process has ended and is our child, it is no zombie; one that an earlier agent started is init's."""
+    try:
+        os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _wait_for(pid: int) -> None:
+    """The same, of a child that was killed. Blocks."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return
+
+
+async def _run_launcher(unit: Unit, spec: bytes, reader: int, writer: int, report: bytearray) -> None:
+    """The launcher has ended, and ``report`` has all that it and the unit's first process had to say."""
+    try:
+        launcher = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", "-c", _LAUNCH, _PACKAGES, str(writer)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"LC_ALL": "C.UTF-8"},
+            cwd="/",
+            pass_fds=(writer,),
+        )
+    finally:
+        os.close(writer)
+    try:
+        async with asyncio.timeout(_START_DEADLINE):
+            await launcher.communicate(spec)
+            await _read_to_end(reader, report)
+    except TimeoutError as error:
+        raise DeadlineExpired(f"start unit {unit.name}", _START_DEADLINE) from error
+    finally:
+        if launcher.returncode is None:
+            launcher.kill()
+            await launcher.wait()
+
+
+def _lines(report: bytearray) -> list[dict[str, str | int]]:
+    return [json.loads(line) for line in report.splitlines()]
+
+
 async def _readable(fd: int) -> None:
     """The descriptor has something to say; of a pidfd: the process ended."""
     loop = asyncio.get_running_loop()
@@ -241,13 +298,11 @@ async def _readable(fd: int) -> None:
         loop.remove_reader(fd)
 
 
-async def _read_to_end(fd: int) -> bytes:
+async def _read_to_end(fd: int, into: bytearray) -> None:
     """All that is written to a pipe until nobody holds its other end."""
-    os.set_blocking(fd, False)
-    parts: list[bytes] = []
     while True:
         await _readable(fd)
         part = os.read(fd, 1 << 16)
         if not part:
-            return b"".join(parts)
-        parts.append(part)
+            return
+        into += part

@@ -1,13 +1,16 @@
 # pathlib would cost 5 ms of every unit's start. The paths in /tmp and /var/tmp are the sandbox's own.
-# ruff: noqa: PTH101, PTH103, PTH110, PTH114, PTH115, PTH120, PTH123, PTH211, S108
+# ruff: noqa: PTH101, PTH102, PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211, S103, S108
 """The launcher of a unit: a process of its own that builds the sandbox and executes the unit's program in it.
 
     agent ---- spec (JSON on standard input) ----> launcher: joins the cgroups, leaves the host's namespaces
-      ^                                              | fork
+      ^                                              | clone
       |                                              v
-      +------ descriptor: "" or what failed ------ pid 1 of the sandbox: root, capabilities, filter, exec
+      +------ report: pid, or what failed ----- pid 1 of the sandbox: root, capabilities, filter, exec
 
-The descriptor (``argv[1]``) closes by itself when the program is executed, so that nothing written means success.
+The report is a descriptor (``argv[1]``) that gets JSON lines: ``{"pid": N}``, and on failure one with stage, errno and
+cause. It closes by itself when the program is executed, so no failure until its end means success. The program becomes
+the agent's own child, which reaps it; when the agent is gone, init does.
+
 Mounts are made in the new mount namespace alone: whatever fails, they vanish with the last process in it.
 """
 
@@ -42,19 +45,21 @@ CAPABILITIES = (
 
 _NEW_ROOT = "/tmp"
 """A directory that every host has, to mount the new root on; nothing is written to it."""
-_ROOT_OPTIONS = {"size": "64M", "nr_inodes": "4096", "mode": "755"}
 _ETC = {
     "/etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
     "/etc/group": "root:x:0:\nnogroup:x:65534:\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\n",
     "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
 }
-_DIRECTORIES = {"/dev": 0o755, "/dev/shm": 0o1777, "/etc": 0o755, "/proc": 0o555, "/root": 0o700, "/run": 0o755}
+_DIRECTORIES = {"/dev": 0o755, "/etc": 0o755, "/proc": 0o555, "/root": 0o700, "/run": 0o755}
 _DIRECTORIES |= {"/tmp": 0o1777, "/usr": 0o755, "/var": 0o755, "/var/lib": 0o755, "/var/tmp": 0o1777}
 _LINKS = {"/dev/fd": "/proc/self/fd", "/etc/mtab": "/proc/self/mounts", "/var/run": "/run"}
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-_SHARED_WITH_HOST = ("/usr", "/etc/ld.so.cache", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
+"""Minor numbers of the memory devices, whose major number is 1 (Linux Documentation/admin-guide/devices.txt)."""
+_PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_COPIED = ("/etc/ld.so.cache",)
 
+_CLONE3, _CLONE_PARENT = 435, 0x8000
 _MNT_DETACH = 2
 _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 22, 24, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -93,12 +98,14 @@ class _Steps:
 
     def failed(self, error: BaseException) -> None:
         number = getattr(error, "errno", None) or errno.EINVAL
-        message = {"stage": self.stage, "errno": number, "cause": str(error)}
-        os.write(self._report, json.dumps(message).encode())
+        self.tell({"stage": self.stage, "errno": number, "cause": str(error)})
+
+    def tell(self, message: Mapping[str, str | int]) -> None:
+        os.write(self._report, json.dumps(message).encode() + b"\n")
 
 
 def main() -> int:
-    """Ends with 0 when the program runs. Any other end has been reported through the descriptor."""
+    """Does not return in the process that becomes the program, unless that fails."""
     report = int(sys.argv[1])
     os.set_inheritable(report, False)
     steps = _Steps(report)
@@ -107,15 +114,21 @@ def main() -> int:
         log = _open_log(spec["log"])
         steps.run("join the cgroup", lambda: _join(spec["cgroups"]))
         steps.run("leave the host's namespaces", lambda: _leave(spec["netns"]))
-        child = os.fork()
-        if child:
-            # The program, or a child that has reported why there is none, is on its own from here: what remains to
-            # be known is whether it was executed, and the descriptor says that when the child's copy closes.
+        steps.stage = "make the first process"
+        if child := _clone_sibling():
+            steps.tell({"pid": child})
             return 0
         _become(spec, log, steps)
     except (OSError, IsthmusError, ValueError, KeyError) as error:
         steps.failed(error)
     return 1
+
+
+def _clone_sibling() -> int:
+    """As fork, but the new process is a child of this one's parent. There is one thread here, and nothing that
+    Python would have to do after a fork."""
+    arguments = struct.pack("=8Q", _CLONE_PARENT, 0, 0, 0, 0, 0, 0, 0)
+    return kernel.syscall("make the first process", _CLONE3, arguments, len(arguments))
 
 
 def _become(spec: Spec, log: int, steps: _Steps) -> None:
@@ -157,34 +170,75 @@ def _leave(netns: str | None) -> None:
 def _build_root(binds: Sequence[tuple[str, str, bool]], files: Mapping[str, str]) -> None:
     """The new root in place of the old one, of which nothing is left.
 
-    Sources are cloned before anything is mounted: the new root's mount point may hide some of them.
+    A unit that may open files by handle (CAP_DAC_READ_SEARCH) reads every file of a file system of which it sees
+    anything. So it sees nothing of the host's: programs through an overlay, which no handle leads through; devices and
+    the rest on file systems of its own.
     """
-    clones = [(clone(path, nodev=False, noexec=True), path) for path in _DEVICES if os.path.exists(path)]
-    clones += [(clone(path, read_only=True, recursive=True), path) for path in _SHARED_WITH_HOST if _is_real(path)]
-    clones += [(clone(source, read_only=read_only), target) for source, target, read_only in binds]
-    links = _LINKS | {path: os.readlink(path) for path in _SHARED_WITH_HOST if os.path.islink(path)}
-    root = make_filesystem("tmpfs", "isthmus", _ROOT_OPTIONS, noexec=True, purpose="the sandbox's root")
-    attach(root, _NEW_ROOT)
-    os.close(root)
+    # Sources are cloned before anything is mounted: the new root's mount point may hide some of them.
+    clones = [(clone(source, read_only=read_only), target) for source, target, read_only in binds]
+    copies = {path: _read(path) for path in _COPIED if os.path.exists(path)}
+    _mount("tmpfs", "", {"size": "64M", "nr_inodes": "4096", "mode": "755"}, noexec=True)
     for path, mode in _DIRECTORIES.items():
         os.makedirs(_NEW_ROOT + path, exist_ok=True)
         os.chmod(_NEW_ROOT + path, mode)
-    for path, to in links.items():
+    _show_programs()
+    _make_devices()
+    for path, to in _LINKS.items():
         os.symlink(to, _NEW_ROOT + path)
     for path, text in {**_ETC, **files}.items():
         os.makedirs(os.path.dirname(_NEW_ROOT + path), exist_ok=True)
         _write(_NEW_ROOT + path, text)
+    for path, content in copies.items():
+        with open(_NEW_ROOT + path, "wb") as file:
+            file.write(content)
     for fd, target in clones:
         _place(fd, _NEW_ROOT + target)
     # Only its own processes: neither the machine's settings (/proc/sys) nor its memory, keys and interrupts.
-    proc = make_filesystem("proc", "proc", {"subset": "pid"}, noexec=True, purpose="/proc")
-    attach(proc, _NEW_ROOT + "/proc")
-    os.close(proc)
+    _mount("proc", "/proc", {"subset": "pid"}, noexec=True)
     os.chdir(_NEW_ROOT)
     if _libc.pivot_root(b".", b"."):  # the old root now lies on the new one: see pivot_root(2), NOTES
         raise OSError(ctypes.get_errno(), "pivot_root")
     kernel.umount("let go of the old root", ".", _MNT_DETACH)
     os.chdir("/")
+
+
+def _show_programs() -> None:
+    """The host's programs and libraries, read-only; the links to them (/bin -> usr/bin) as on the host."""
+    for path in _PROGRAMS:
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), _NEW_ROOT + path)
+        elif os.path.isdir(path):
+            os.makedirs(_NEW_ROOT + path, exist_ok=True)
+            # Without an upper layer an overlay needs two lower ones: the second is the empty mount point.
+            _mount("overlay", path, {"lowerdir": f"{path}:{_NEW_ROOT}{path}"}, read_only=True)
+
+
+def _make_devices() -> None:
+    _mount("tmpfs", "/dev", {"size": "16M", "nr_inodes": "256", "mode": "755"}, nodev=False, noexec=True)
+    for name, minor in _DEVICES.items():
+        path = f"{_NEW_ROOT}/dev/{name}"
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+        os.chmod(path, 0o666)
+    os.mkdir(f"{_NEW_ROOT}/dev/shm")
+    os.chmod(f"{_NEW_ROOT}/dev/shm", 0o1777)
+
+
+def _mount(
+    fstype: str,
+    path: str,
+    options: Mapping[str, str],
+    *,
+    nodev: bool = True,
+    noexec: bool = False,
+    read_only: bool = False,
+) -> None:
+    """A file system at a path of the new root."""
+    target = _NEW_ROOT + path
+    fd = make_filesystem(
+        fstype, "isthmus", options, nodev=nodev, noexec=noexec, read_only=read_only, purpose=path or "/"
+    )
+    attach(fd, target)
+    os.close(fd)
 
 
 def _place(fd: int, target: str) -> None:
@@ -195,10 +249,6 @@ def _place(fd: int, target: str) -> None:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
     attach(fd, target)
     os.close(fd)
-
-
-def _is_real(path: str) -> bool:
-    return os.path.exists(path) and not os.path.islink(path)
 
 
 def _limit_files(count: int) -> None:
@@ -254,6 +304,11 @@ def _prctl(option: int, value: int, third: bytes | None = None) -> bool:
 
 def _execute(spec: Spec) -> None:
     os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - there is no shell, on purpose
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _write(path: str, text: str) -> None:
