@@ -132,7 +132,8 @@ class GaneshaGateway:
         inside = {entry.target: entry for entry in await asyncio.to_thread(mounts.mounts_of, unit.pid)}
         served = {}
         async with self._visit(guest) as visitor:
-            await visitor.null()
+            if not claimed:
+                await visitor.null()
             for attachment, export in claimed.items():
                 entry = inside.get(self._layout.export_mount(attachment))
                 if entry is None or (entry.device, entry.root) != _location(host, export.source):
