@@ -41,9 +41,17 @@ class Shares:
             subprocess.run(["mount", "-o", "loop", image, data], check=True)
             subprocess.run(["btrfs", "-q", "subvolume", "create", data / "data"], check=True)
             subprocess.run(["umount", data], check=True)
-        options = "loop,nosuid,nodev" + (",subvol=data" if filesystem == "btrfs" else "")
-        subprocess.run(["mount", "-o", options, image, data], check=True)
+        self.mount(str(data), filesystem)
         return str(data)
+
+    def mount(self, source: str, filesystem: str) -> None:
+        """The share of an image, where ``image`` had it."""
+        options = "loop,nosuid,nodev" + (",subvol=data" if filesystem == "btrfs" else "")
+        subprocess.run(["mount", "-o", options, Path(source).parent / "image", source], check=True)
+
+    def unmount(self, source: str) -> None:
+        """Fails if anything of the host still has a file open there."""
+        mounts.unmount(source)
 
     def quick(self) -> str:
         """One in memory, for what does not depend on the kind."""

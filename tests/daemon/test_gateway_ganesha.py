@@ -141,7 +141,7 @@ async def test_the_host_may_unmount_what_was_withdrawn(lab: Lab) -> None:
     opened = wire.open(wire.lookup("/share"), "file", create=True)
     wire.write(opened.handle, b"open", stateid=opened.stateid)
     await lab.gateway.present(lab.guest, [])
-    mounts.unmount(presented.source)
+    lab.shares.unmount(presented.source)
     assert not lab.shares.in_use(presented.source), "the file system is still in use somewhere"
 
 
@@ -187,6 +187,29 @@ async def test_handles_outlive_a_killed_server(lab: Lab) -> None:
     assert again.read(handle) == b"synced"
     again.write(handle, b"SYNCED")
     assert again.names(other) == {"lost+found"}
+
+
+@pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
+async def test_handles_outlive_a_remount_of_the_share(lab: Lab, filesystem: str) -> None:
+    presented = make_export(lab.shares.image(filesystem))
+    await lab.gateway.start(lab.guest, [presented])
+    wire = lab.client()
+    handle = wire.create_file(wire.lookup("/share"), "file", b"kept")
+    await lab.gateway.present(lab.guest, [])
+    lab.shares.unmount(presented.source)
+    other = lab.shares.image(filesystem)  # takes the loop device that has become free
+    lab.shares.mount(presented.source, filesystem)
+    assert await lab.gateway.present(lab.guest, [presented, make_export(other, "/other", slot=2)]) == {}
+    assert wire.read(handle) == b"kept"
+
+
+async def test_a_foreign_exports_file_is_replaced(lab: Lab) -> None:
+    presented = make_export(lab.shares.quick())
+    await lab.gateway.start(lab.guest, [presented])
+    (lab.layout.gateway_dir(lab.gateway.mode, lab.guest) / "exports.conf").write_text("# presents \x00nonsense\n")
+    assert await lab.served() == set()
+    assert await lab.gateway.present(lab.guest, [presented]) == {}
+    assert await lab.served() == {presented}
 
 
 async def test_another_agent_finds_what_runs(lab: Lab) -> None:
@@ -281,4 +304,4 @@ async def test_stop_leaves_nothing(lab: Lab) -> None:
     await lab.gateway.stop(lab.guest)
     assert await lab.supervisor.observe() == {}
     assert list(lab.layout.gateways.iterdir()) == []
-    mounts.unmount(presented.source)
+    lab.shares.unmount(presented.source)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -72,7 +72,7 @@ def _edits(handle: bytes) -> list[bytes]:
 async def test_garbage_does_not_kill_it(lab: Lab) -> None:
     await lab.gateway.start(lab.guest, [make_export(lab.shares.quick())])
     before = await lab.unit()
-    random = b"".join(secrets.token_bytes(64) for _ in range(64))
+    random = Random(2049).randbytes(4096)
     compound = u32(0x80000028, 7, 0, 2, 100003, 4, 1, 0, 0, 0, 0)
     for junk in (
         random,
@@ -85,12 +85,12 @@ async def test_garbage_does_not_kill_it(lab: Lab) -> None:
         u32(0x80000000 | 44 + 4096) + compound[4:] + random,
     ):
         sock = lab.client().sock
-        sock.sendall(junk)
-        sock.shutdown(socket.SHUT_WR)
         sock.settimeout(0.2)
         try:
+            sock.sendall(junk)
+            sock.shutdown(socket.SHUT_WR)
             sock.recv(4096)
-        except (TimeoutError, ConnectionError):
+        except OSError:  # it hung up, or waits for more: both are its right
             continue
     lab.client().lookup("/share")
     assert await lab.unit() == before

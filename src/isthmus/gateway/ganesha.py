@@ -309,6 +309,7 @@ class GaneshaGateway:
 
 def _location(table: tuple[MountEntry, ...], path: str) -> tuple[str, str]:
     """The device on which a path lies, and the directory of its file system that it is, by a table of mounts."""
+    path = str(Path(path).resolve())  # the table knows no symbolic links, such as /var/run
     best = max(
         (entry for entry in table if path == entry.target or path.startswith(entry.target.rstrip("/") + "/")),
         key=lambda entry: len(entry.target),

@@ -9,6 +9,7 @@ from pathlib import Path
 from isthmus.gateway.ganesha_conf import Paths, claims, exports_text, server_text
 from isthmus.host.unit import Bind
 from isthmus.model.attachment import Access, Export, Mode
+from isthmus.model.errors import Invalid
 from isthmus.model.layout import Layout
 from isthmus.model.names import AttachmentId, GuestId
 
@@ -70,10 +71,10 @@ class Home:
         self.write_exports(exports)
 
     def claimed(self) -> dict[AttachmentId, Export]:
-        """What the server was last told to present."""
+        """What the server was last told to present. A file that is absent, or not of this release, says nothing."""
         try:
             return claims((self.path / "exports.conf").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, UnicodeDecodeError, Invalid):
             return {}
 
     def write_exports(self, exports: Collection[Export]) -> None:
