@@ -36,7 +36,7 @@ class SiteError(Exception):
 class Site:
     """Everything below ``work`` and ``prefix``. Leaving ends the process and nothing else: take down first."""
 
-    def __init__(self, work: Path, prefix: str, *, audit: float = 5.0, pools: int = 1) -> None:
+    def __init__(self, work: Path, prefix: str, *, audit: float = 5.0) -> None:
         self.work, self.prefix = work, prefix
         self.config_file = work / f"{prefix}.toml"
         self.log = work / f"{prefix}.log"
@@ -60,7 +60,8 @@ class Site:
     @property
     def pid(self) -> int:
         """Of ``isthmus up``."""
-        assert self._process is not None
+        if self._process is None:
+            raise RuntimeError("the site was not started")
         return self._process.pid
 
     async def __aenter__(self) -> Site:
@@ -74,15 +75,15 @@ class Site:
         await self._client.aclose()
         shutil.rmtree(self.run, ignore_errors=True)
 
-    async def start(self, *, environment: dict[str, str] | None = None) -> None:
-        """``isthmus up``, answering."""
+    async def start(self, *program: str) -> None:
+        """``isthmus up``, answering. ``program``: what to run instead of ``isthmus``."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "isthmus.cli.main", "--config", str(self.config_file), "up"),
+                *(program or (sys.executable, "-m", "isthmus.cli.main")),
+                *("--config", str(self.config_file), "up"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
             )
         async with asyncio.timeout(20):
             while self._process.returncode is None:
@@ -91,6 +92,12 @@ class Site:
                     return
                 await asyncio.sleep(0.01)
         raise RuntimeError(f"isthmus up ended: {self.log.read_text()[-4000:]}")
+
+    async def ended(self) -> int:
+        """Wait until the process has ended; its exit code."""
+        if self._process is None:
+            raise RuntimeError("the site was not started")
+        return await self._process.wait()
 
     async def stop(self) -> None:
         """Ended as by an operator."""
@@ -147,9 +154,10 @@ class Site:
         directory = path or self.work / name
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self.call("POST", "pools", {"name": name, "host": self.prefix, "path": str(directory), **more})
+        found = await self.call("GET", f"pools/{name}")
         async with asyncio.timeout(10):
-            while not (found := await self.call("GET", f"pools/{name}"))["total"]:
-                await asyncio.sleep(0.01)
+            while not found["total"]:
+                found = await self.call("GET", f"pools/{name}", after=found["revision"], timeout=10) or found
         return dict(found)
 
     async def share(self, size: int = 1 << 30, *, pool: str = "pool", wait: bool = True, **more: Any) -> Json:

@@ -20,7 +20,7 @@ BLOCK_SIZE = 4096
 """Of every device here, in bytes: direct I/O then fits the largest sectors that disks have."""
 
 _CONTROL = "/dev/loop-control"
-_SET_CAPACITY, _CONFIGURE, _GET_FREE = 0x4C07, 0x4C0A, 0x4C82
+_CLEAR, _SET_CAPACITY, _CONFIGURE, _GET_FREE = 0x4C01, 0x4C07, 0x4C0A, 0x4C82
 _AUTOCLEAR, _DIRECT_IO = 4, 16
 # struct loop_config: fd, block_size, struct loop_info64 (five u64, four u32 of which the last is lo_flags, two names,
 # a key, two u64), eight reserved u64
@@ -57,19 +57,37 @@ def attach(image_fd: int) -> Iterator[str]:
         return
 
 
-def device_of(image: Path) -> str | None:
-    """The path of the device that is this file now; None if there is none."""
-    wanted = os.fsencode(os.path.realpath(image))
-    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+def devices() -> Iterator[tuple[str, Path]]:
+    """Every device in use: its path, and the file that it is. A file that was removed has " (deleted)" at its end."""
+    for entry in sorted(Path("/sys/block").glob("loop*/loop/backing_file")):
         try:
             found = entry.read_bytes()
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):  # it went while we looked
                 continue
             raise KernelRefused(f"read {entry}", error.errno or errno.EIO) from error
-        if found.rstrip(b"\n") == wanted:
-            return f"/dev/{entry.parent.parent.name}"
-    return None
+        yield f"/dev/{entry.parent.parent.name}", Path(os.fsdecode(found.rstrip(b"\n")))
+
+
+def device_of(image: Path) -> str | None:
+    """The path of the device that is this file now; None if there is none."""
+    wanted = Path(os.path.realpath(image))
+    return next((device for device, file in devices() if file == wanted), None)
+
+
+def detach(device: str) -> None:
+    """The device is nobody's file any more, at the latest when its last user goes. One that is free is success."""
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelRefused(f"open {device}", error.errno or errno.EIO) from error
+    try:
+        fcntl.ioctl(fd, _CLEAR, 0)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise KernelRefused(f"detach {device}", error.errno or errno.EIO) from error
+    finally:
+        os.close(fd)
 
 
 def set_capacity(device: str) -> None:
