@@ -167,12 +167,18 @@ def _postgresql(url: sa.URL, connections: int) -> sa.Engine:
         ) from error
 
 
+# What the database thinks of our statements, not of itself.
+_DEFECTS = (exc.IntegrityError, exc.DataError, exc.ProgrammingError, exc.InternalError, exc.NotSupportedError)
+
+
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     """A database that cannot be used now is ``Unavailable``; the driver's words stay in the detail."""
     try:
         yield
-    except (exc.OperationalError, exc.TimeoutError, exc.InterfaceError) as error:
+    except (exc.DatabaseError, exc.TimeoutError, exc.InterfaceError) as error:
+        if isinstance(error, _DEFECTS):
+            raise
         cause = str(getattr(error, "orig", None) or error).strip()
         raise Unavailable(
             f"cannot use the database: {cause.splitlines()[0]}", code="database-unavailable", detail={"cause": cause}

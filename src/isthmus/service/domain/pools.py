@@ -187,6 +187,7 @@ def _path(text: str) -> str:
     parts = text.split("/")
     if (
         not text.startswith("/")
+        or text.startswith("//")  # normal to pathlib: POSIX leaves its meaning open
         or text == "/"
         or len(text) > _MAX_PATH
         or not (text.isascii() and text.isprintable())
