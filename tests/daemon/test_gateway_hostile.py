@@ -72,7 +72,9 @@ def _edits(handle: bytes) -> list[bytes]:
 async def test_garbage_does_not_kill_it(lab: Lab) -> None:
     await lab.gateway.start(lab.guest, [make_export(lab.shares.quick())])
     before = await lab.unit()
-    random = Random(2049).randbytes(4096)
+    log = lab.layout.gateway_dir(lab.gateway.mode, lab.guest) / "log"
+    said = log.read_text()
+    random = Random(2049).randbytes(4096)  # noqa: S311 - the same each time
     compound = u32(0x80000028, 7, 0, 2, 100003, 4, 1, 0, 0, 0, 0)
     for junk in (
         random,
@@ -94,6 +96,7 @@ async def test_garbage_does_not_kill_it(lab: Lab) -> None:
             continue
     lab.client().lookup("/share")
     assert await lab.unit() == before
+    assert log.read_text() == said, "a guest can fill the host's /run with lines"
 
 
 async def test_a_server_sees_only_its_exports(lab: Lab) -> None:

@@ -73,9 +73,12 @@ NFS_KRB5 {
   Active_krb5 = false;
 }
 LOG {
-  Default_Log_Level = CRIT;
+  Default_Log_Level = FATAL;
   COMPONENTS {
     CONFIG = EVENT;
+    INIT = CRIT;
+    EXPORT = CRIT;
+    FSAL = CRIT;
   }
 }
 EXPORT_DEFAULTS {

@@ -82,9 +82,13 @@ class GaneshaGateway:
         async with self._lock(guest):
             unit = (await self._units()).get(guest)
             if unit is not None and await self._answers(guest):
-                await self._present(guest, unit, exports)
-            else:
-                await self._restart(guest, compatible(exports)[0])
+                try:
+                    await self._present(guest, unit, exports)
+                except (DeadlineExpired, Unavailable):
+                    pass  # it answers, and yet does not do its work
+                else:
+                    return
+            await self._restart(guest, compatible(exports)[0])
 
     async def present(self, guest: GuestId, exports: Collection[Export]) -> Mapping[AttachmentId, IsthmusError]:
         """See ``Gateway``. Raises ``Unavailable`` if the gateway does not run or does not answer."""

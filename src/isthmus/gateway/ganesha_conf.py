@@ -144,8 +144,13 @@ _CACHE = Block(
 
 _KERBEROS = Block("NFS_KRB5", {"Active_krb5": False})
 
-# A guest must not be able to fill the host's /run with lines; CONFIG says when a reload has ended.
-_LOG = Block("LOG", {"Default_Log_Level": Word("CRIT")}, (Block("COMPONENTS", {"CONFIG": Word("EVENT")}),))
+# No line that a guest can cause by what it sends (RPC and NFSv4 have critical ones): the log lies on the host's /run.
+# CONFIG says when a reload has ended; the others say why an export was refused.
+_LOG = Block(
+    "LOG",
+    {"Default_Log_Level": Word("FATAL")},
+    (Block("COMPONENTS", {"CONFIG": Word("EVENT"), **{name: Word("CRIT") for name in ("INIT", "EXPORT", "FSAL")}}),),
+)
 
 _DEFAULTS = Block(
     "EXPORT_DEFAULTS",
