@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TextIO
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-WIDE = 10_000
-"""Columns of a table that no terminal shows: lines are never cut for a file or a pipe."""
 SHORT_ID = 8
 
 
@@ -82,7 +80,9 @@ class Printer:
             case Format.VALUE:
                 self.lines(noun.key_of(view) for view in views)
             case Format.TABLE:
-                self.table([column.title for column in columns], self._rows(views, columns), columns)
+                rows = [[column.cell(view) for column in columns] for view in views]
+                right = {column.title for column in columns if column.right}
+                self.table([column.title for column in columns], rows, right)
 
     def one(self, noun: Noun[View], view: View, fields: Columns[View]) -> None:
         """One object."""
@@ -108,17 +108,23 @@ class Printer:
         else:
             self.lines(values)
 
-    def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]], columns: Columns[View] = ()) -> None:
-        """Rows below their titles; titles alone if there are none."""
-        from rich.table import Table  # noqa: PLC0415 - --help and json do not need it
+    def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = frozenset()) -> None:
+        """Rows below their titles, those in ``right`` aligned to the right; titles alone if there are no rows. Long
+        lines are left to the terminal to wrap, so that what is copied from one is whole."""
+        from rich.cells import cell_len  # noqa: PLC0415 - --help and json do not need it
 
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for index, title in enumerate(titles):
-            right = index < len(columns) and columns[index].right
-            table.add_column(title.upper(), justify="right" if right else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(self._styled(harmless(cell), _STYLES.get(cell, "")) for cell in row))
-        self._console().print(table)
+        cells = [[title.upper() for title in titles], *([harmless(cell) for cell in row] for row in rows)]
+        widths = [max(cell_len(row[index]) for row in cells) for index in range(len(titles))]
+        console = self._console()
+        for number, row in enumerate(cells):
+            line = self._styled("", "")
+            for index, cell in enumerate(row):
+                gap = " " * (widths[index] - cell_len(cell))
+                line.append(gap if titles[index] in right else "")
+                line.append(cell, _STYLES.get(cell, "") if number else "bold")
+                line.append("  " if titles[index] in right else gap + "  ")
+            line.rstrip()
+            console.print(line, soft_wrap=True)
 
     def line(self, view: msgspec.Struct, key: str, text: str) -> None:
         """One object of a stream, at once."""
@@ -151,9 +157,6 @@ class Printer:
         with Console(file=self._err).status(self._styled(doing, "")) as status:
             yield _Turning(lambda text: status.update(self._styled(harmless(text), "")))
 
-    def _rows(self, views: Sequence[View], columns: Columns[View]) -> list[list[str]]:
-        return [[column.cell(view) for column in columns] for view in views]
-
     def _json(self, value: object) -> None:
         self.lines([msgspec.json.format(msgspec.json.encode(value), indent=2).decode()])
 
@@ -165,7 +168,7 @@ class Printer:
     def _console(self) -> Console:
         from rich.console import Console  # noqa: PLC0415 - see above
 
-        return Console(file=self._out, highlight=False, width=None if self._out.isatty() else WIDE)
+        return Console(file=self._out, highlight=False)
 
     @staticmethod
     def _styled(text: str, style: str) -> Text:

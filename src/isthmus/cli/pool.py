@@ -9,8 +9,9 @@ from msgspec import UNSET
 
 from isthmus.cli.client import POOLS
 from isthmus.cli.output import Column, Columns, size, when
-from isthmus.cli.session import Session, noun_app, verb
+from isthmus.cli.session import Session, TimeoutOption, WaitOption, noun_app, verb
 from isthmus.cli.suggest import suggest
+from isthmus.cli.wait import status_of
 from isthmus.model.errors import Invalid
 from isthmus.model.names import parse_size
 from isthmus.wire.api import PoolCreate, PoolPatch, PoolView
@@ -18,13 +19,12 @@ from isthmus.wire.api import PoolCreate, PoolPatch, PoolView
 app = noun_app("Storage pools: where the data of shares is kept.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="the pool", autocompletion=suggest(POOLS))]
+REPORT_SECONDS = 30.0
 RESERVE_HELP = "room on its disk that no new share may be promised, such as 1G"
 
 
 def _state(pool: PoolView) -> str:
-    if pool.error:
-        return f"error: {pool.error}"
-    return "not reported yet" if pool.total is None else "available"
+    return f"error: {pool.error}" if pool.error else status_of(pool)
 
 
 COLUMNS: Columns[PoolView] = (
@@ -55,12 +55,17 @@ def create(
     host: Annotated[str, typer.Option(metavar="HOST", help="where it is; default: this host")] = "",
     overcommit: Annotated[float, typer.Option(metavar="RATIO", help="how often its room may be promised")] = 1.0,
     reserve: Annotated[str, typer.Option(metavar="SIZE", help=RESERVE_HELP)] = "0",
+    wait: WaitOption = True,
+    timeout: TimeoutOption = REPORT_SECONDS,
 ) -> None:
-    """Register a pool. The host's agent makes the directory usable and reports its size."""
+    """Register a pool, and wait until its host has reported that it can be used. The directory must exist."""
     request = PoolCreate(
         name=name, host=host or cli.config.host, path=path, overcommit=overcommit, reserve=_reserve(reserve)
     )
-    cli.out.one(POOLS, cli.api.create(POOLS, request), FIELDS)
+    pool = cli.api.create(POOLS, request)
+    if wait:
+        pool = cli.settled(POOLS, pool, ("available",), f"use pool {pool.name}", timeout)
+    cli.out.one(POOLS, pool, FIELDS)
 
 
 @verb(app, "list", "isthmus pool list", "isthmus -f json pool list")

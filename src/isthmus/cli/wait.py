@@ -69,13 +69,12 @@ class Patience:
                 return
 
     def _next(self, noun: Noun[View], view: View, doing: str) -> View:
-        reason = getattr(view, "reason", "")
-        self._spinner.update(f"{doing}: {status_of(view)}" + (f" ({reason})" if reason else ""))
+        state = status_of(view) + (f": {reason}" if (reason := getattr(view, "reason", "")) else "")
+        self._spinner.update(f"{doing}: {state}")
         remaining = self._until - self._clock()
         if remaining <= 0:
-            state = f"it is still {status_of(view)}" + (f": {reason}" if reason else "")
             raise WaitExpired(
-                f"cannot {doing} within {self._seconds:g} s: {state}\n"
+                f"cannot {doing} within {self._seconds:g} s: it is still {state}\n"
                 f"it goes on: see `isthmus {noun.word} show {noun.key_of(view)}`"
             )
         after: int = getattr(view, "revision", 0)
@@ -83,11 +82,15 @@ class Patience:
 
 
 def status_of(view: object) -> str:
-    """The status of a share, snapshot or attachment."""
-    return str(getattr(view, "status", ""))
+    """The status of a share, snapshot or attachment; whether a pool can be used."""
+    if hasattr(view, "status"):
+        return str(view.status)
+    if getattr(view, "error", ""):
+        return "error"
+    return "not reported by its host" if getattr(view, "total", 0) is None else "available"
 
 
 def _failure(noun: Noun[View], view: View, doing: str) -> str:
-    reason = getattr(view, "reason", "") or "no reason is known"
+    reason = getattr(view, "reason", "") or getattr(view, "error", "") or "no reason is known"
     told = reason if reason.startswith("cannot ") else f"cannot {doing}: {reason}"
     return f"{told}\nits host goes on trying: see `isthmus {noun.word} show {noun.key_of(view)}`"
