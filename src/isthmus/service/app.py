@@ -127,4 +127,5 @@ async def _unexpected(request: Request, _error: Exception) -> Response:
     """A defect. Starlette raises it again after this answer, so that the server logs it with its traceback."""
     request_id = _request_id(request)
     message = f"cannot answer: a defect of the service; its log has more (request {request_id})"
-    return faults.envelope(500, Fault(code="internal", message=message, detail={}, request_id=request_id))
+    fault = Fault(code="internal", message=message, detail={}, request_id=request_id)
+    return faults.envelope(500, fault, {"X-Request-Id": request_id})  # it is sent from outside of RequestIds
