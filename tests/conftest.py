@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 
 from isthmus.model.layout import Layout
+from tests.zz_leftovers import machine
 
 KINDS = ("unit", "kernel", "daemon", "e2e")
 TESTS = Path(__file__).parent
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """How the machine is found, for the test that comes last."""
+    if os.geteuid() == 0:
+        session.config.stash[machine.MACHINE] = machine.things()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -34,7 +34,10 @@ class Limits:
 class Unit:
     """A daemon to run. ``netns``: a name below /run/netns, or None for an empty namespace of its own (no network).
     ``capabilities``: all that it keeps, by their names (``CAP_CHOWN``). ``log``: a host path that gets its output.
-    ``files``: small files made inside the root, by path."""
+    ``files``: small files made inside the root, by path, on a file system of the unit's own.
+
+    A unit with ``CAP_DAC_READ_SEARCH`` can open by handle every file of the file systems that hold its log and the
+    sources of its binds, whatever they show: give it file systems that hold nothing of others."""
 
     name: str
     argv: tuple[str, ...]
