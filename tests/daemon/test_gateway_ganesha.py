@@ -250,7 +250,7 @@ async def test_two_guests_and_the_host_see_one_truth(lab: Lab) -> None:
 
 
 async def test_what_the_server_refuses_is_told(lab: Lab) -> None:
-    good, bad = make_export(lab.shares.quick(), "/good"), make_export("/sys/kernel", "/bad", slot=2)
+    good, bad = make_export(lab.shares.quick(), "/good"), make_export("/proc", "/bad", slot=2)
     await lab.gateway.start(lab.guest, [good])
     errors = await lab.gateway.present(lab.guest, [good, bad])
     assert errors.keys() == {bad.attachment}
@@ -258,6 +258,15 @@ async def test_what_the_server_refuses_is_told(lab: Lab) -> None:
     assert isinstance(error, HostFailure)
     assert error.code == "export-refused"
     assert "/bad" in str(error.detail["log"])
+    assert await lab.served() == {good}
+
+
+async def test_a_mount_point_without_its_share_is_not_exported(lab: Lab, tmp_path: Path) -> None:
+    good, bare = make_export(lab.shares.quick(), "/good"), make_export(str(tmp_path), "/bare", slot=2)
+    await lab.gateway.start(lab.guest, [good, bare])
+    assert await lab.served() == {good}
+    errors = await lab.gateway.present(lab.guest, [good, bare])
+    assert {attachment: error.code for attachment, error in errors.items()} == {bare.attachment: "share-not-mounted"}
     assert await lab.served() == {good}
 
 
@@ -269,6 +278,7 @@ async def test_a_server_that_hangs_is_seen_and_replaced(lab: Lab) -> None:
     quick = GaneshaGateway(lab.layout, lab.supervisor, deadline=5, patience=0.2)
     seen = (await quick.observe())[lab.guest]
     assert (seen.running, dict(seen.exports)) == (True, {})
+    assert seen.holds == {presented.attachment: presented.source}, "it may answer again, and has let go of nothing"
     await quick.start(lab.guest, [presented])
     assert await lab.unit() != hung
     assert await lab.served() == {presented}

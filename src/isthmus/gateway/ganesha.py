@@ -119,14 +119,15 @@ class GaneshaGateway:
         return Home(self._layout, guest)
 
     async def _look(self, guest: GuestId, unit: UnitSeen | None, host: tuple[MountEntry, ...]) -> GatewaySeen:
-        served: Mapping[AttachmentId, Export] = {}
-        if unit is not None:
-            try:
-                async with asyncio.timeout(self._patience):
-                    served = await self._served(guest, unit, self._home(guest).claimed(), host)
-            except (TimeoutError, IsthmusError):
-                served = {}  # it runs and does not answer: that is what was found
-        return GatewaySeen(guest, self.mode, unit is not None, served)
+        if unit is None:
+            return GatewaySeen(guest, self.mode, running=False)
+        claimed = self._home(guest).claimed()
+        try:
+            async with asyncio.timeout(self._patience):
+                served = await self._served(guest, unit, claimed, host)
+        except (TimeoutError, IsthmusError):
+            served = {}  # it runs and does not answer: that is what was found
+        return GatewaySeen(guest, self.mode, True, served, await asyncio.to_thread(self._held, unit, claimed, host))
 
     async def _served(
         self, guest: GuestId, unit: UnitSeen, claimed: Mapping[AttachmentId, Export], host: tuple[MountEntry, ...]
@@ -146,6 +147,20 @@ class GaneshaGateway:
                 if found == nfs4.Found(filesystem_id(attachment), export.access is Access.RW):
                     served[attachment] = export
         return served
+
+    def _held(
+        self, unit: UnitSeen, claimed: Mapping[AttachmentId, Export], host: tuple[MountEntry, ...]
+    ) -> dict[AttachmentId, str]:
+        """The directories in the server's mount namespace, by their paths on the host; "" for one that is not mounted
+        there any more."""
+        where = self._layout.export_mount(AttachmentId(""))
+        paths = {(entry.device, entry.root): entry.target for entry in host}
+        held = {attachment: export.source for attachment, export in claimed.items()}
+        for entry in mounts.mounts_of(unit.pid):
+            if entry.target.startswith(where):
+                attachment = AttachmentId(entry.target.removeprefix(where))
+                held.setdefault(attachment, paths.get((entry.device, entry.root), ""))
+        return held
 
     @asynccontextmanager
     async def _visit(self, guest: GuestId) -> AsyncIterator[nfs4.Visit]:
@@ -238,6 +253,7 @@ class GaneshaGateway:
         )
 
     def _bind(self, unit: UnitSeen, export: Export) -> None:
+        _check_mounted(export)
         fd = mounts.clone(export.source, read_only=export.access is Access.RO)
         try:
             mounts.attach_in(unit.pid, fd, self._layout.export_mount(export.attachment), started=unit.started)
@@ -263,7 +279,7 @@ class GaneshaGateway:
     async def _restart(self, guest: GuestId, exports: list[Export]) -> UnitSeen:
         """A fresh server that comes up with these exports, so that no handle is ever stale in between."""
         await self._end(guest)
-        there = [export for export in exports if await asyncio.to_thread(Path(export.source).is_dir)]
+        there = [export for export in exports if await asyncio.to_thread(os.path.ismount, export.source)]
         home = self._home(guest)
         home.furnish(there)
         unit = await self._supervisor.start(self._unit(guest, there))
@@ -309,6 +325,16 @@ class GaneshaGateway:
         lock = self._locks.setdefault(guest, asyncio.Lock())
         async with lock:
             yield
+
+
+def _check_mounted(export: Export) -> None:
+    """Without its share the mount point is an empty directory of the host's own: nothing for a guest."""
+    if not os.path.ismount(export.source):
+        raise HostFailure(
+            f"cannot export {export.source} at {export.at}: no share is mounted there",
+            code="share-not-mounted",
+            detail={"attachment": export.attachment},
+        )
 
 
 def _location(table: tuple[MountEntry, ...], path: str) -> tuple[str, str]:
