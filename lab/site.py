@@ -79,7 +79,7 @@ class Site:
         """``isthmus up``, answering. ``program``: what to run instead of ``isthmus``."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(program or (sys.executable, "-m", "isthmus.cli.main")),
+                *(program or (sys.executable, "-m", "isthmus")),
                 *("--config", str(self.config_file), "up"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

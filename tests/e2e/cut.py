@@ -10,62 +10,63 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from isthmus.agent import loop
+from isthmus.agent import hands, loop
 from isthmus.agent.equipment import Equipment
 from isthmus.agent.steps import Step
+from isthmus.cli.main import main
 from isthmus.host import command, kernel
 
-number, where = int(sys.argv[1]), sys.argv[2]
-count = 0
-working = 0
-do = loop.do  # type: ignore[attr-defined]
+Do = Callable[[Step, Equipment], Coroutine[Any, Any, None]]
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+class Cut:
+    """Counts, and dies at the chosen count."""
 
+    def __init__(self, number: int, where: str) -> None:
+        self._left, self._where = number, where
+        self._working = 0
 
-def tick(kind: str) -> None:
-    """One more; the N-th is the last."""
-    global count
-    if kind == where:
-        count += 1
-        if count == number:
-            die()
+    def tick(self, kind: str) -> None:
+        """One more of this kind; the N-th is the last."""
+        if kind == self._where:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
+    def step(self, do: Do) -> Do:
+        """``do``, counted."""
 
-async def counted(step: Step, equipment: Equipment) -> None:
-    """A step, watched."""
-    global working
-    tick("before")
-    working += 1
-    try:
-        await do(step, equipment)
-    finally:
-        working -= 1
-    tick("after")
+        async def counted(step: Step, equipment: Equipment) -> None:
+            self.tick("before")
+            self._working += 1
+            try:
+                await do(step, equipment)
+            finally:
+                self._working -= 1
+            self.tick("after")
 
+        return counted
 
-def watched(work: Callable[..., Any]) -> Callable[..., Any]:
-    """A call of the host floor, counted while a step is being done."""
+    def call(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """A call of the host floor, counted while a step is being done."""
 
-    @functools.wraps(work)
-    def wrapper(*arguments: Any, **options: Any) -> Any:
-        if working:
-            tick("inside")
-        return work(*arguments, **options)
+        @functools.wraps(work)
+        def counted(*arguments: Any, **options: Any) -> Any:
+            if self._working:
+                self.tick("inside")
+            return work(*arguments, **options)
 
-    return wrapper
+        return counted
 
 
 if __name__ == "__main__":
-    loop.do = counted  # type: ignore[attr-defined]
-    kernel.syscall = watched(kernel.syscall)
-    command.Command.run = watched(command.Command.run)  # type: ignore[method-assign]
+    cut = Cut(int(sys.argv[1]), sys.argv[2])
+    setattr(loop, "do", cut.step(hands.do))
+    for name in ("syscall", "umount", "setns", "unshare"):
+        setattr(kernel, name, cut.call(getattr(kernel, name)))
+    command.Command.run = cut.call(command.Command.run)  # type: ignore[method-assign]
     sys.argv[1:3] = []
-    from isthmus.cli.main import main
-
     main()
