@@ -12,11 +12,11 @@ import json
 import os
 import signal
 import sys
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from isthmus.host import kernel, netns, sandbox
 from isthmus.host.cgroup import Cgroups
@@ -47,7 +47,7 @@ class ChildSupervisor:
         self._cgroups = Cgroups(layout.prefix)
         self._watched: dict[str, _Watch] = {}
         self._exited: asyncio.Queue[str] = asyncio.Queue()
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def observe(self) -> Mapping[str, UnitSeen]:
         """See ``Supervisor.observe``. From now on their ends are told by ``exits``."""
@@ -61,7 +61,7 @@ class ChildSupervisor:
         """See ``Supervisor.start``. Remains of a unit of this name whose main process is gone are cleared first. The
         failure's ``detail`` has the ``stage`` that failed and its ``errno``."""
         _check(unit)
-        async with self._locks[unit.name]:
+        async with self._lock(unit.name):
             seen = await asyncio.to_thread(self._look, unit.name)
             if seen is None:
                 await self._clear(unit.name)
@@ -71,7 +71,7 @@ class ChildSupervisor:
 
     async def stop(self, name: str, *, grace: float = 2.0) -> None:
         """See ``Supervisor.stop``. Raises ``DeadlineExpired`` if the kernel cannot end a process (a dead disk)."""
-        async with self._locks[name]:
+        async with self._lock(name):
             seen = await asyncio.to_thread(self._look, name)
             with _pidfd(seen) as fd:
                 if fd is not None:
@@ -79,8 +79,6 @@ class ChildSupervisor:
                 await self._clear(name)
                 if fd is not None:
                     await _reaped(fd)
-        if not self._locks[name].locked():
-            del self._locks[name]
 
     async def exits(self) -> AsyncIterator[str]:
         """See ``Supervisor.exits``; for one reader."""
@@ -91,6 +89,10 @@ class ChildSupervisor:
         """Nothing is watched any more; the units stay."""
         for name in tuple(self._watched):
             self._unwatch(name)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """One change at a time to a unit."""
+        return self._locks.setdefault(name, asyncio.Lock())
 
     def _look(self, name: str) -> UnitSeen | None:
         """The unit's main process, if it lives. Blocks."""
