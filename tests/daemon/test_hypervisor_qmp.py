@@ -292,6 +292,15 @@ async def test_a_directory_may_come_later(world: QemuWorld) -> None:
     assert await following(events) == GuestEvent(guest, GuestEventKind.STARTED)
 
 
+async def test_a_guest_that_comes_after_a_long_rest_is_found(world: QemuWorld) -> None:
+    events = world.hypervisor.events()
+    first = await world.start()
+    assert await following(events) == GuestEvent(first, GuestEventKind.STARTED)
+    await asyncio.sleep(0.5)  # ten looks at an unchanged directory
+    second = await world.start()
+    assert await following(events) == GuestEvent(second, GuestEventKind.STARTED)
+
+
 async def test_a_directory_that_is_none_is_an_error(layout: Layout) -> None:
     file = layout.run / "file"
     file.write_text("")

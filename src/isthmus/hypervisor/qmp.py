@@ -1,8 +1,8 @@
 """Guests that QEMU runs, found by their QMP sockets: ``DIRECTORY/GUEST-UUID.qmp`` (docs/howto/qemu.md).
 
-For each socket that takes calls there is one conversation (``session``), kept for as long as QEMU keeps it. A
-directory is read anew twice a second rather than watched: a socket's file appears before anybody listens on it, so a
-watch would have to ask again all the same.
+For each socket that takes calls there is one conversation (``session``), kept for as long as QEMU keeps it. The
+directory's time stamp is looked at twice a second, and the directory read when it has changed: a few times over, as a
+socket's file appears before anybody listens on it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from isthmus.model.layout import Layout
 from isthmus.model.names import GuestId, parse_uuid
 
 SUFFIX = ".qmp"
+_READINGS = 3  # of the directory after a change; so also one within the same tick of its time stamp is seen
 _log = logging.getLogger(__name__)
 
 # QEMU's RunState (qapi/run-state.json); all others are kinds of pause
@@ -78,6 +79,7 @@ class QmpHypervisor:
         self._interval = interval
         self._lines: dict[GuestId, _Line] = {}
         self._listeners: weakref.WeakSet[asyncio.Queue[GuestEvent]] = weakref.WeakSet()
+        self._unsettled = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watch: asyncio.Task[None] | None = None
 
@@ -141,12 +143,26 @@ class QmpHypervisor:
             self._watch = asyncio.create_task(self._keep_scanning())
 
     async def _keep_scanning(self) -> None:
+        stamp, readings = self._stamp(), _READINGS
         while True:
-            try:
-                self._scan()
-            except KernelRefused as error:
-                _log.warning("%s", error)
+            last, stamp = stamp, self._stamp()
+            if stamp != last or self._unsettled:
+                readings, self._unsettled = _READINGS, False
+            if readings:
+                readings -= 1
+                try:
+                    self._scan()
+                except KernelRefused as error:
+                    _log.warning("%s", error)
             await asyncio.sleep(self._interval)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Changes when a file appears in the directory or goes."""
+        try:
+            status = self._directory.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _scan(self) -> None:
         """There is a line for each socket that takes calls. Raises ``KernelRefused`` for a directory that cannot be
@@ -159,8 +175,13 @@ class QmpHypervisor:
                 self._forget(line)
         for guest, (path, key) in found.items():
             if guest not in self._lines:
-                with suppress(OSError):  # nobody listens: a stale socket, or one not ready yet
+                try:
                     session = Session(guest, path, partial(self._on_event, guest), self._on_change)
+                except BlockingIOError:
+                    self._unsettled = True  # QEMU listens, but has not even taken the calls before ours
+                except OSError:
+                    continue  # nobody listens: a stale socket, or one not ready yet
+                else:
                     self._lines[guest] = _Line(session, key)
 
     def _sockets(self) -> Mapping[GuestId, tuple[Path, _FileKey]]:
@@ -181,8 +202,10 @@ class QmpHypervisor:
 
     async def _reach(self, guest: GuestId) -> _Line | None:
         """The guest's line, None if it does not run. Raises ``Unavailable`` if its QEMU does not answer the call."""
-        self._scan()
         line = self._lines.get(guest)
+        if line is None or line.session.standing is not Standing.UP:
+            self._scan()
+            line = self._lines.get(guest)
         if line is None:
             return None
         try:
@@ -262,6 +285,7 @@ class QmpHypervisor:
 
     def _forget(self, line: _Line) -> None:
         del self._lines[line.session.guest]
+        self._unsettled = True
         for gone in line.gone.values():
             gone.set()
         self._switch(line, on=False)
