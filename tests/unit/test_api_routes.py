@@ -158,7 +158,7 @@ class TestWaiting:
     async def test_closing_answers_everybody(self, service: Service) -> None:
         waiting = asyncio.create_task(service.desired(HOST, (await service.desired(HOST, -1, 0)).revision, 60))  # type: ignore[union-attr]
         await asyncio.sleep(0.05)
-        await service.watch.close()
+        service.watch.close()
         async with asyncio.timeout(5):
             assert await waiting is None
 

@@ -34,7 +34,16 @@ Address = Path | TcpAddress
 
 
 class _Server(uvicorn.Server):
-    """Shares its event loop with others, so it leaves the signals to whoever owns the process."""
+    """Shares its event loop with others, so it leaves the signals to whoever owns the process. Tells when it is up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections from now on."""
+        await super().startup(sockets)
+        self.up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -64,17 +73,26 @@ async def listening(service: Service, address: Address) -> AsyncIterator[socket.
         timeout_graceful_shutdown=GRACE,
     )
     server = _Server(config)
-    listener.listen(128)  # connections wait in the backlog until the server takes them: ready from here on
     running = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
     try:
+        await _up(server, running)
         yield listener
     finally:
-        await service.watch.close()
+        service.watch.close()
         server.should_exit = True
         await running
         listener.close()
         if isinstance(address, Path):
             address.unlink(missing_ok=True)
+
+
+async def _up(server: _Server, running: asyncio.Task[None]) -> None:
+    """The server takes connections. Raises what kept it from doing so."""
+    up = asyncio.create_task(server.up.wait())
+    await asyncio.wait({up, running}, return_when=asyncio.FIRST_COMPLETED)
+    up.cancel()
+    if running.done():
+        await running
 
 
 async def serve(store: Store, address: Address, stop: asyncio.Event) -> None:

@@ -80,5 +80,5 @@ class Service:
 
     async def close(self) -> None:
         """Long-polls are answered, running transactions have ended. The store stays open."""
-        await self.watch.close()
+        self.watch.close()
         await asyncio.to_thread(self._threads.shutdown)

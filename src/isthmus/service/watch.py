@@ -30,7 +30,7 @@ class Watch:
         self._revision = revision
         self._bells: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = float("-inf")
         self._seen = 0
         self._closed = False
         self._forget = store.listen(self._committed)
@@ -48,30 +48,22 @@ class Watch:
                 remaining = deadline - self._loop.time()
                 if found is not None or remaining <= 0 or self._closed:
                     return found
-                self._keep_looking()
-                try:
-                    async with asyncio.timeout(remaining):
-                        await bell.wait()
-                except TimeoutError:
-                    return None
+                await self._rung(bell, deadline)
         finally:
             self._bells[topic].discard(bell)
             if not self._bells[topic]:
                 del self._bells[topic]
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Everybody who waits is answered now. Once more is no harm."""
         if not self._closed:
             self._forget()
         self._closed = True
         self._ring_all()
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
 
     def _committed(self, changed: Changed) -> None:
         """Called in the writer's thread."""
-        if self._loop is not None and not self._loop.is_closed():
+        if self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(self._ring, changed)
 
     def _ring(self, changed: Changed) -> None:
@@ -89,19 +81,26 @@ class Watch:
             for bell in bells:
                 bell.set()
 
-    def _keep_looking(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look_at_revision(), name="watch-revision")
-
-    async def _look_at_revision(self) -> None:
-        """While anybody waits, ring for what other processes changed."""
-        while self._bells:
+    async def _rung(self, bell: asyncio.Event, deadline: float) -> None:
+        """Until the bell rings or the deadline passes; meanwhile, what other processes commit rings it too."""
+        clock = asyncio.get_running_loop().time
+        while not bell.is_set() and (remaining := deadline - clock()) > 0:
             try:
-                revision = await self._revision()
-            except Unavailable as error:
-                LOG.warning("%s; looking again", error)
-            else:
-                if revision != self._seen:
-                    self._seen = revision
-                    self._ring_all()
-            await asyncio.sleep(LOOK_SECONDS)
+                async with asyncio.timeout(min(remaining, LOOK_SECONDS)):
+                    await bell.wait()
+            except TimeoutError:
+                await self._look_for_others(clock())
+
+    async def _look_for_others(self, now: float) -> None:
+        """One of all who wait looks, for everybody."""
+        if now - self._looked_at < LOOK_SECONDS / 2:
+            return
+        self._looked_at = now
+        try:
+            revision = await self._revision()
+        except Unavailable as error:
+            LOG.warning("%s; looking again", error)
+            return
+        if revision != self._seen:
+            self._seen = revision
+            self._ring_all()
