@@ -50,17 +50,17 @@ def up(cli: Session, level: LevelOption = Level.INFO) -> None:
 
     Shares that guests use go on being served when it ends.
     """
+    _need_root("run an agent")
     from isthmus import up as processes  # noqa: PLC0415 - all of Isthmus, which other verbs do without
 
-    _need_root("run an agent")
     _stay(processes.up, cli.config, level)
 
 
 def agent(cli: Session, level: LevelOption = Level.INFO) -> None:
     """Run this host's agent, until SIGTERM or Ctrl-C. What it has made goes on serving when it ends."""
+    _need_root("run an agent")
     from isthmus import up as processes  # noqa: PLC0415 - see above
 
-    _need_root("run an agent")
     _stay(processes.run_agent, cli.config, level)
 
 
