@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import shutil
 import struct
 from collections.abc import Mapping
@@ -202,9 +203,13 @@ def installed() -> Mapping[Filesystem, Format]:
 def _ext4_is_clean(image: Path) -> bool:
     """Unmounted in order and without errors: s_state is 1 and the journal holds nothing, by the superblock 1 KiB into
     the image (s_state at 0x3A, s_feature_incompat at 0x60 with RECOVER as bit 2; Documentation/filesystems/ext4)."""
-    with image.open("rb") as file:
-        file.seek(1024)
-        superblock = file.read(1024)
+    fd = os.open(image, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        superblock = os.pread(fd, 1024, 1024)
+    finally:
+        os.close(fd)
+    if len(superblock) < 1024:
+        return False
     (state,) = struct.unpack_from("<H", superblock, 0x3A)
     (incompatible,) = struct.unpack_from("<I", superblock, 0x60)
     return bool(state == 1 and not incompatible & 0x4)

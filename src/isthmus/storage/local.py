@@ -212,13 +212,17 @@ class LocalDriver:
         if record.size == size:
             return
         form = self._volumes.form(record.filesystem)
-        if size < form.minimum:
-            raise Refused(f"cannot resize share {share}: {form.filesystem} needs {form.minimum // MIB} MiB at least")
+        if size < form.minimum or size % MIB:
+            raise Refused(
+                f"cannot resize share {share} to {size} bytes: "
+                f"{form.filesystem} takes whole MiB, and at least {form.minimum // MIB} MiB",
+                code="size-unsupported",
+            )
         if size < record.size and not isinstance(form, Shrinks):
             raise Refused(f"cannot shrink share {share}: {form.filesystem} only grows", code="shrink-unsupported")
         if size > record.size:
             await asyncio.to_thread(self._directory.require_room, f"grow share {share}")
-        await self._volumes.open(share, record)
+        record = await self._volumes.open(share, record)
         await asyncio.to_thread(self._directory.begin, share, Pending(size))
         await self._volumes.fit(share, record, size)
 
@@ -291,7 +295,7 @@ class LocalDriver:
         if share.size < form.minimum or share.size % MIB:
             raise Invalid(
                 f"cannot create share {share.id} of {share.size} bytes: "
-                f"{form.filesystem} takes whole MiB, {form.minimum // MIB} at least",
+                f"{form.filesystem} takes whole MiB, and at least {form.minimum // MIB} MiB",
                 field="size",
             )
 

@@ -19,9 +19,9 @@ from isthmus.model.layout import Layout
 from isthmus.model.names import ShareId, parse_uuid
 from isthmus.model.share import Filesystem
 
-_STOPPED = {"ro", "emergency_ro"}
-"""Super block options that say "no more writes" of what was mounted for writing: btrfs and older ext4; ext4 since
-Linux 6.15."""
+_STOPPED = {"ro", "emergency_ro", "shutdown"}
+"""Super block options that say "no more writes" of what was mounted for writing: by btrfs and older ext4; the others by
+ext4 since Linux 6.15."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Mounts:
 
 
 def _is_shut_down(target: Path) -> bool:
-    """A shut-down XFS looks healthy in the kernel's table, but answers every call with EIO, without going to disk."""
+    """A shut-down XFS looks healthy in the kernel's table, but answers every call with EIO, before it takes a lock."""
     try:
         target.stat()
     except OSError as error:

@@ -103,11 +103,13 @@ class PoolDirectory:
         return self.image(share).lstat().st_blocks * 512  # stat(2): whatever the file system's block is
 
     def find(self, share: ShareId) -> Record | None:
-        """The share's record; None if there is no such share. Raises ``HostFailure`` if it cannot be read."""
+        """The share's record; None if the pool can be used and has no such share. Raises ``HostFailure`` if the record
+        or the pool cannot be read."""
         path = self.path(share) / "share.json"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            self.check()
             if self.path(share).exists():
                 raise HostFailure(f"cannot read share {share}: {path} is missing", code="share-damaged") from None
             return None
@@ -175,7 +177,9 @@ class PoolDirectory:
         files.sync_directory(self.shares)
 
     def discard(self, share: ShareId) -> None:
-        """Nothing of the share is there: neither itself nor what operations left of it."""
+        """Nothing of the share is there: neither itself nor what operations left of it. In a pool that cannot be used
+        nothing is known to be gone: ``HostFailure``."""
+        self.check()
         self.tidy(share)
         if self.path(share).exists():
             self.path(share).rename(self.path(share, GONE))

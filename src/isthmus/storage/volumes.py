@@ -115,10 +115,11 @@ class Volumes:
     def _mount(self, share: ShareId, record: Record, form: Format, now: Mounted, data: bool) -> Record:
         image, options = self._directory.image(share), form.options(checksums=record.checksums)
         if form.subvolumes:
-            if not now.top:
+            top, pending = self._mounts.top(share), self._directory.pending(share)
+            if not now.top or (pending is not None and pending.size is None):
                 ours = self._begin(share)
-                top = self._mounts.top(share)
-                self._mounts.mount(share, image, form.filesystem, {**options, "subvolid": "5"}, top)
+                if not now.top:
+                    self._mounts.mount(share, image, form.filesystem, {**options, "subvolid": "5"}, top)
                 inside = Subvolumes(top)
                 inside.settle()
                 record = self._reconcile(share, record, inside, ends=ours)
