@@ -72,7 +72,7 @@ def _edits(handle: bytes) -> list[bytes]:
 async def test_garbage_does_not_kill_it(lab: Lab) -> None:
     await lab.gateway.start(lab.guest, [make_export(lab.shares.quick())])
     before = await lab.unit()
-    log = lab.layout.gateway_dir(lab.gateway.mode, lab.guest) / "log"
+    log = lab.layout.gateway_dir(lab.gateway.mode, lab.guest) / "state" / "log"
     said = log.read_text()
     random = Random(2049).randbytes(4096)  # noqa: S311 - the same each time
     compound = u32(0x80000028, 7, 0, 2, 100003, 4, 1, 0, 0, 0, 0)
@@ -110,7 +110,7 @@ async def test_a_server_sees_only_its_exports(lab: Lab) -> None:
     assert {entry.target for entry in inside if entry.target.startswith("/exports/")} == targets
     assert where[foreign] not in {entry.device for entry in inside}
     root = Path(f"/proc/{unit.pid}/root")
-    assert {path.name for path in (root / "gateway").iterdir()} == {"ganesha.conf", "exports.conf", "log", "state"}
+    assert {path.name for path in (root / "gateway").iterdir()} == {"ganesha.conf", "exports.conf", "state"}
     assert not [
         path for path in ("home", "boot", "mnt", "sys", "run/netns", str(lab.layout.run)[1:]) if (root / path).exists()
     ]

@@ -98,7 +98,7 @@ class World:
                 seen = self.shares[step.pool][step.share]
                 self._change(step.pool, step.share, snapshots=(seen.snapshots or frozenset()) - {step.snapshot})
             case MakeLink():
-                self.links[step.guest] = LinkSeen(step.guest)
+                self.links[step.guest] = LinkSeen(step.guest, held=False)
             case RemoveLink():
                 assert (Mode.NFS, step.guest) not in self.gateways, "namespace removed beneath a gateway"
                 guest = self.guests.get(step.guest)
@@ -116,12 +116,15 @@ class World:
                 assert not self.links[step.guest].missing
                 seen_guest = self.guests[step.guest]
                 self.guests[step.guest] = replace(seen_guest, plugs=seen_guest.plugs | {step.plug.id})
+                self.links[step.guest] = replace(self.links[step.guest], held=True)
             case UnplugNic():
                 seen_guest = self.guests[step.guest]
                 left = frozenset({step.plug_id})
                 self.guests[step.guest] = replace(
                     seen_guest, plugs=seen_guest.plugs - left, leaving=seen_guest.leaving - left
                 )
+                if step.guest in self.links:
+                    self.links[step.guest] = replace(self.links[step.guest], held=False)
 
     def _change(self, pool: PoolName, share: ShareId, **changes: object) -> None:
         self.shares[pool][share] = replace(self.shares[pool][share], **changes)  # type: ignore[arg-type]
@@ -174,3 +177,5 @@ class World:
         for guest, seen in self.guests.items():
             if seen.state is not GuestState.STOPPED and bool(seen.plugs | seen.leaving) != (guest in serving):
                 yield f"card of {guest}: {seen.plugs}"
+            if seen.state is not GuestState.STOPPED and guest in serving and not self.links[guest].held:
+                yield f"the card of {guest} is plugged into a tap that is gone"

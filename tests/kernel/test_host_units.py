@@ -93,9 +93,9 @@ async def test_a_unit_starts_once_and_stops_without_a_trace(supervisor: ChildSup
 
 
 async def test_a_unit_has_only_the_privileges_it_was_given(supervisor: ChildSupervisor, layout: Layout) -> None:
-    unit = unit_of(layout, STAY, capabilities=frozenset({"CAP_CHOWN", "CAP_DAC_READ_SEARCH", "CAP_BPF"}))
+    unit = unit_of(layout, STAY, capabilities=frozenset({"CAP_CHOWN", "CAP_SETUID", "CAP_BPF"}))
     status = status_of((await supervisor.start(unit)).pid)
-    kept = 1 << 0 | 1 << 2 | 1 << 39
+    kept = 1 << 0 | 1 << 7 | 1 << 39
     assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {kept}
     assert {int(status[name], 16) for name in ("CapInh", "CapAmb")} == {0}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
@@ -124,7 +124,7 @@ print("done", flush=True)
         name="py-one",
         argv=(python, "-c", script),
         log=str(layout.run / "log"),
-        capabilities=frozenset({"CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH"}),
+        capabilities=frozenset({"CAP_SYS_ADMIN"}),
     )
     await _run_to_its_end(supervisor, unit)
     lines = dict(line.split(" ", 1) for line in (await logged(layout, "done")).splitlines()[:-1])
@@ -190,6 +190,16 @@ print("done", flush=True)
     )
     await _run_to_its_end(supervisor, unit)
     assert read(str(own / "log")).splitlines() == [" ".join(["-1"] * 10), "done"]
+
+
+async def test_a_unit_that_opens_by_handle_gets_no_file_system_of_others(
+    supervisor: ChildSupervisor, layout: Layout
+) -> None:
+    by_handle = frozenset({"CAP_DAC_READ_SEARCH"})
+    with pytest.raises(Invalid, match="give it one of its own"):
+        await supervisor.start(unit_of(layout, STAY, capabilities=by_handle))
+    assert await supervisor.observe() == {}
+    assert groups_of(layout.prefix) == []
 
 
 async def test_binds_and_files_are_there_as_asked(supervisor: ChildSupervisor, layout: Layout, tmp_path: Path) -> None:

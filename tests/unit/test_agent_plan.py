@@ -116,7 +116,7 @@ def worlds(draw: st.DrawFn) -> World:
     for guest in GUESTS:
         if draw(st.booleans()):
             missing = draw(st.sampled_from([(), ("tap",), ("filter", "address")]))
-            world.links[guest] = LinkSeen(guest, missing)
+            world.links[guest] = LinkSeen(guest, missing, held=draw(st.booleans()))
             if draw(st.booleans()):
                 chosen = draw(st.lists(st.sampled_from(mounts), unique=True)) if mounts else []
                 odd = {

@@ -20,8 +20,8 @@ class Orders(Protocol):
     """Where the agent gets what should be, and says what is: the service, in this process or behind HTTP."""
 
     async def desired(self, host: HostName, after: int, timeout: float) -> Desired | None:  # noqa: ASYNC109
-        """The document, as soon as its revision is greater than ``after``; None if that is not so within ``timeout``
-        seconds. Raises ``Unavailable`` if the service does not answer."""
+        """The document, as soon as its revision is another than ``after``; None if that is not so within ``timeout``
+        seconds. Raises ``Unavailable`` if the service does not answer, ``NotFound`` if it does not know the host."""
         ...
 
     async def report(self, report: Report) -> None:

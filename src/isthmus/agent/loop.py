@@ -20,7 +20,7 @@ from typing import Protocol
 
 from isthmus.agent.equipment import Equipment, Orders
 from isthmus.agent.hands import do
-from isthmus.agent.observe import GATEWAYS, GUESTS, Observer, Part, parts_changed_by
+from isthmus.agent.observe import GATEWAYS, GUESTS, LINKS, Observer, Part, parts_changed_by
 from isthmus.agent.patience import Patience
 from isthmus.agent.plan import Observed, plan
 from isthmus.agent.reporting import notice_of, pool_reports, report, sentence_of
@@ -263,6 +263,7 @@ class Agent:
         async for event in self._equipment.hypervisor.events():
             log.info("guest %s: %s %s", event.guest, event.kind, event.plug)
             self._mark(GUESTS)
+            self._mark(LINKS)
 
     def _mark(self, part: Part) -> None:
         self._dirty.add(part)

@@ -33,7 +33,7 @@ def parts_changed_by(chain: Chain) -> frozenset[Part]:
         case Kind.GATEWAY:
             return frozenset({GATEWAYS})
         case Kind.NIC:
-            return frozenset({GUESTS})
+            return frozenset({GUESTS, LINKS})
 
 
 class Observer:

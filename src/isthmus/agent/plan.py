@@ -109,6 +109,11 @@ class View:
         shares = (self.layout.share_of_data(source) for source in sources)
         return frozenset(share for share in shares if share is not None)
 
+    def is_visible(self, share: ShareId) -> bool:
+        """The share's pool was observed, so that its absence there says something."""
+        pool = self.specs[share].pool if share in self.specs else self.doomed.get(share)
+        return pool is None or pool in self.have.pools
+
     def is_idle(self, share: ShareId) -> bool:
         """No gateway has the share, so it may be unmounted."""
         return self.in_use is not None and share not in self.in_use
@@ -122,7 +127,7 @@ class View:
         if share in self.doomed or share not in self.specs:
             return True
         if share not in self.seen:
-            return self.specs[share].pool in self.have.pools
+            return self.is_visible(share)
         seen = self.seen[share][1]
         return self.reverting(self.specs[share], seen) or self._to_remount(share)
 
@@ -164,6 +169,11 @@ class View:
     def export(self, spec: AttachmentSpec) -> Export:
         """An attachment as its gateway presents it."""
         return Export(spec.id, spec.slot, self.layout.share_data(spec.share), spec.at, spec.access)
+
+    def link_is_held(self, guest: GuestId) -> bool:
+        """The guest's hypervisor holds the guest's end of the link as it is now."""
+        link = (self.have.links or {}).get(guest)
+        return link is not None and link.held
 
     def link_is_whole(self, guest: GuestId) -> bool:
         """The guest's link was seen, and nothing of it is missing."""
@@ -315,7 +325,8 @@ def _nics(view: View) -> Iterator[Chain]:
     nic = view.layout.nic()
     for guest, seen in (view.have.guests or {}).items():
         if view.serves(guest):
-            if nic not in seen.plugs and nic not in seen.leaving and view.link_is_whole(guest):
+            plugged = nic in seen.plugs and view.link_is_held(guest)
+            if not plugged and nic not in seen.leaving and view.link_is_whole(guest):
                 plug = NicPlug(nic, mac_of(guest), view.layout.netns(guest), view.layout.tap(guest))
                 if seen.state is not GuestState.STOPPED:
                     yield _guest_chain(Kind.NIC, guest, PlugNic(guest, plug))

@@ -105,16 +105,20 @@ def _snapshots(view: View, failures: Failures) -> dict[SnapshotId, Condition]:
         where = view.seen.get(spec.share)
         failure = failures.get(Subject(Kind.SHARE, spec.share))
         if where is None:
-            if view.specs[spec.share].pool not in view.have.pools:
+            if not view.is_visible(spec.share):
                 found[spec.id] = Condition(Phase.WORKING)
-        elif spec.id in (where[1].snapshots or ()):
+        elif where[1].snapshots is None:
+            found[spec.id] = Condition(Phase.WORKING)
+        elif spec.id in where[1].snapshots:
             found[spec.id] = Condition(Phase.PRESENT)
         elif failure is not None and _about(failure, spec.id):
             found[spec.id] = _failed(failure)
     for gone in view.want.doomed_snapshots:
         where = view.seen.get(gone.share)
-        unknown = gone.share in view.specs and view.specs[gone.share].pool not in view.have.pools
-        if unknown or _busy(view, gone.share) or (where is not None and gone.id in (where[1].snapshots or ())):
+        unknown = not view.is_visible(gone.share)
+        if where is not None:
+            unknown = where[1].snapshots is None or gone.id in where[1].snapshots
+        if unknown or _busy(view, gone.share):
             found[gone.id] = Condition(Phase.WORKING)
     return found
 
@@ -151,7 +155,7 @@ def _attachment(view: View, spec: AttachmentSpec, failures: Failures) -> Conditi
     guest = (view.have.guests or {}).get(spec.guest)
     if guest is None or guest.state is GuestState.STOPPED:
         return Condition(Phase.WAITING, "the guest is not running on this host")
-    if view.layout.nic() not in guest.plugs:
+    if view.layout.nic() not in guest.plugs or not view.link_is_held(spec.guest):
         return Condition(Phase.WORKING, "the guest's network card is being plugged")
     return Condition(Phase.PRESENT)
 
@@ -177,7 +181,7 @@ def _failure_of(spec: AttachmentSpec, failures: Failures, *, exported: bool) -> 
 
 
 def _why_not_yet(view: View, spec: AttachmentSpec) -> str:
-    if spec.share in view.specs and view.specs[spec.share].pool not in view.have.pools:
+    if not view.is_visible(spec.share):
         return f"pool {view.specs[spec.share].pool} cannot be observed"
     if spec.share not in view.seen:
         return "the share is not there"

@@ -151,8 +151,7 @@ def _inventory(layout: Layout, have: Observed, pools: tuple[Pool, ...]) -> tuple
 
 def _directories(layout: Layout) -> Iterator[Leftover]:
     for path in _children(layout.gateways):
-        guests = [layout.guest_of_unit(mode, path.name) for mode in Mode]
-        yield Leftover(Remnant.DIRECTORY, str(path), next((guest for guest in guests if guest), ""))
+        yield Leftover(Remnant.DIRECTORY, str(path), _guest_of(layout, path.name))
     for path in _children(layout.shares):
         yield Leftover(Remnant.DIRECTORY, str(path), layout.share_of_data(str(path / "data")) or "")
 
@@ -161,8 +160,7 @@ def _units(layout: Layout) -> Iterator[Leftover]:
     cgroups = Cgroups(layout.prefix)
     for unit in sorted(cgroups.units()):
         kind = Remnant.PROCESS if cgroups.processes(unit) else Remnant.CGROUP
-        guests = [layout.guest_of_unit(mode, unit) for mode in Mode]
-        yield Leftover(kind, unit, next((guest for guest in guests if guest), ""))
+        yield Leftover(kind, unit, _guest_of(layout, unit))
 
 
 def _mounts(layout: Layout) -> Iterator[Leftover]:
@@ -171,6 +169,9 @@ def _mounts(layout: Layout) -> Iterator[Leftover]:
         if path.is_relative_to(layout.shares):
             share = layout.share_of_data(str(path.parent / "data")) or ""
             yield Leftover(Remnant.MOUNT, entry.target, share)
+        elif path.is_relative_to(layout.gateways):
+            name = path.relative_to(layout.gateways).parts[0]
+            yield Leftover(Remnant.MOUNT, entry.target, _guest_of(layout, name))
         elif path.is_relative_to(layout.run) and path != layout.run:
             yield Leftover(Remnant.MOUNT, entry.target)
 
@@ -181,6 +182,12 @@ def _loops(pools: tuple[Pool, ...]) -> Iterator[Leftover]:
             if backing.is_relative_to(pool.path):
                 parts = backing.relative_to(pool.path).parts
                 yield Leftover(Remnant.LOOP, device, parts[1].split(".")[0] if len(parts) > 1 else "", pool.name)
+
+
+def _guest_of(layout: Layout, name: str) -> str:
+    """The guest that a gateway's unit or directory of this name serves; "" if it is none."""
+    guests = (layout.guest_of_unit(mode, name) for mode in Mode)
+    return next((guest for guest in guests if guest is not None), "")
 
 
 def _namespaces(layout: Layout) -> Iterator[Leftover]:

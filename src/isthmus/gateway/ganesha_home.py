@@ -1,12 +1,19 @@
-"""The run directory of one NFS gateway: its configuration, its state, its log."""
+"""The run directory of one NFS gateway: its configuration, its state, its log.
+
+The server opens files by handles, and so can its guest: a file system that it sees is one that the guest reaches. So
+the directory is a file system of its own; and what grows by the guest's doing (log, recovery records) is another, which
+may be full without keeping an export from being withdrawn.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from isthmus.gateway.ganesha_conf import Paths, claims, exports_text, server_text
+from isthmus.host import mounts
 from isthmus.host.unit import Bind
 from isthmus.model.attachment import Access, Export, Mode
 from isthmus.model.errors import Invalid
@@ -32,6 +39,10 @@ tcp6 tpi_cots_ord v inet6 tcp - -
 """
 
 
+_OWN = {"size": "1m", "nr_inodes": "64", "mode": "700"}
+_STATE = {"size": "8m", "nr_inodes": "4096", "mode": "700"}
+
+
 class Home:
     """The files of a guest's gateway. Methods block, each for some microseconds on a tmpfs."""
 
@@ -50,7 +61,7 @@ class Home:
     @property
     def log(self) -> Path:
         """What the server said since it was last started."""
-        return self.path / "log"
+        return self.path / "state" / "log"
 
     @property
     def log_size(self) -> int:
@@ -65,7 +76,10 @@ class Home:
 
     def furnish(self, exports: Collection[Export]) -> None:
         """All that a server needs that comes up with these exports."""
-        (self.path / "state" / "recovery").mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = self.path / "state"
+        _own_file_system(self.path, f"{self._layout.prefix}-gateway", _OWN)
+        _own_file_system(state, f"{self._layout.prefix}-state", _STATE)
+        (state / "recovery").mkdir(mode=0o700, exist_ok=True)
         self.log.write_text("")
         (self.path / "ganesha.conf").write_text(server_text(f"{self._layout.prefix}-{self._guest}", _PATHS))
         self.write_exports(exports)
@@ -97,5 +111,14 @@ class Home:
 
     def remove(self) -> None:
         """Nothing of it is left. The server has ended."""
+        mounts.unmount(str(self.path / "state"))
+        mounts.unmount(str(self.path))
         if self.path.exists():
             shutil.rmtree(self.path)
+
+
+def _own_file_system(path: Path, name: str, options: Mapping[str, str]) -> None:
+    """A small tmpfs is mounted there; one that is there already is kept."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.path.ismount(path):
+        mounts.mount_filesystem("tmpfs", name, str(path), dict(options), noexec=True)

@@ -26,6 +26,7 @@ from isthmus.host.unit import Unit, UnitSeen
 from isthmus.model.errors import DeadlineExpired, HostFailure, Invalid, KernelRefused
 from isthmus.model.layout import Layout
 
+_BY_HANDLE = "CAP_DAC_READ_SEARCH"
 _START_DEADLINE = 20.0
 _KILL_DEADLINE = 10.0
 _PACKAGES = str(Path(__file__).parents[2])
@@ -138,6 +139,7 @@ class ChildSupervisor:
 
     def _prepare(self, unit: Unit) -> bytes:
         """Blocks."""
+        _check_reach(unit)
         spec: sandbox.Spec = {
             "argv": list(unit.argv),
             "env": {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", **unit.env},
@@ -189,6 +191,20 @@ def _check(unit: Unit) -> None:
     for path in inside:
         if not path.startswith("/") or ".." in path.split("/"):
             raise Invalid(f"cannot start unit {unit.name}: {path!a} is no absolute, normal path", field="binds")
+
+
+def _check_reach(unit: Unit) -> None:
+    """A unit that can open files by handle is given no file system that holds anything of others'. Blocks."""
+    if _BY_HANDLE not in unit.capabilities:
+        return
+    common = {Path(path).stat().st_dev for path in ("/", "/run", "/var", "/tmp")}  # noqa: S108 - only looked at
+    for path in (Path(unit.log).parent, *(Path(bind.source) for bind in unit.binds)):
+        if path.exists() and path.stat().st_dev in common:
+            raise Invalid(
+                f"cannot start unit {unit.name}: with {_BY_HANDLE} it would reach all of the file system of {path}: "
+                "give it one of its own",
+                field="binds",
+            )
 
 
 def _not_started(unit: Unit, cause: str, detail: Mapping[str, str | int]) -> HostFailure:

@@ -30,17 +30,18 @@ _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _IFLA_IFNAME, _IFLA_MTU = 3, 4
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD, _IFA_F_TENTATIVE = 0x02, 0x40
-_IFF_UP = 1
+_IFF_UP, _IFF_LOWER_UP = 1, 1 << 16
 _SCOPE_LINK = 253
 
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """A network device. ``up`` is what the administrator wants, not whether somebody holds the other end."""
+    """A network device. ``up`` is what the administrator wants; ``carrier``: somebody holds the other end."""
 
     index: int
     up: bool
     mtu: int
+    carrier: bool
 
 
 class Netlink:
@@ -125,7 +126,8 @@ def find_link(route: Netlink, name: str) -> LinkState | None:
         raise
     _, _, index, flags, _ = _IFINFO.unpack_from(answer)
     found = attributes(answer[_IFINFO.size :])
-    return LinkState(index, bool(flags & _IFF_UP), struct.unpack("=I", found[_IFLA_MTU])[0])
+    mtu = struct.unpack("=I", found[_IFLA_MTU])[0]
+    return LinkState(index, bool(flags & _IFF_UP), mtu, bool(flags & _IFF_LOWER_UP))
 
 
 def set_up(route: Netlink, index: int, mtu: int | None = None) -> None:

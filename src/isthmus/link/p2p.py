@@ -111,17 +111,17 @@ class PointToPoint:
 
     def _observe(self) -> Mapping[GuestId, LinkSeen]:
         guests = (self._layout.guest_of_netns(name) for name in netns.names())
-        return {guest: LinkSeen(guest, self._missing(guest)) for guest in guests if guest is not None}
+        return {guest: self._look(guest) for guest in guests if guest is not None}
 
-    def _missing(self, guest: GuestId) -> tuple[str, ...]:
+    def _look(self, guest: GuestId) -> LinkSeen:
         try:
-            return netns.inside(self._layout.netns(guest), lambda: self._missing_here(guest))
+            return netns.inside(self._layout.netns(guest), lambda: self._look_here(guest))
         except KernelRefused as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT):
                 raise
-            return ("namespace", "tap", "address", "filter")
+            return LinkSeen(guest, ("namespace", "tap", "address", "filter"))
 
-    def _missing_here(self, guest: GuestId) -> tuple[str, ...]:
+    def _look_here(self, guest: GuestId) -> LinkSeen:
         with netlink.open_route() as route:
             loopback, card = (netlink.find_link(route, name) for name in ("lo", self._layout.tap(guest)))
             ready = loopback is not None and loopback.up and card is not None and card.up
@@ -132,7 +132,8 @@ class PointToPoint:
             ("address", not ready or not self._addresses() <= there),
             ("filter", seen is None or not seen.is_(self.filter(guest))),
         )
-        return tuple(name for name, lack in lacks if lack)
+        missing = tuple(name for name, lack in lacks if lack)
+        return LinkSeen(guest, missing, held=card is not None and card.carrier)
 
     def _make(self, guest: GuestId) -> nft.FilterSeen | None:
         """The link but for its filter, which is returned as it is."""

@@ -65,7 +65,9 @@ class GatewaySeen:
 
 @dataclass(frozen=True, slots=True)
 class LinkSeen:
-    """A guest's link as found; ``missing`` names what it lacks (``tap``, ``address``, ``filter``), () if whole."""
+    """A guest's link as found; ``missing`` names what it lacks (``tap``, ``address``, ``filter``), () if whole.
+    ``held``: a hypervisor holds the guest's end. A card that was plugged into an earlier tap does not."""
 
     guest: GuestId
     missing: tuple[str, ...] = ()
+    held: bool = False
