@@ -64,7 +64,7 @@ class Cut:
 
 if __name__ == "__main__":
     cut = Cut(int(sys.argv[1]), sys.argv[2])
-    setattr(loop, "do", cut.step(hands.do))
+    vars(loop)["do"] = cut.step(hands.do)
     for name in ("syscall", "umount", "setns", "unshare"):
         setattr(kernel, name, cut.call(getattr(kernel, name)))
     command.Command.run = cut.call(command.Command.run)  # type: ignore[method-assign]

@@ -182,7 +182,7 @@ def _failure_of(spec: AttachmentSpec, failures: Failures, *, exported: bool) -> 
 
 def _why_not_yet(view: View, spec: AttachmentSpec) -> str:
     if not view.is_visible(spec.share):
-        return f"pool {view.specs[spec.share].pool} cannot be observed"
+        return "the share's pool cannot be observed"
     if spec.share not in view.seen:
         return "the share is not there"
     if not view.seen[spec.share][1].mounted:
