@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from isthmus.model.errors import Conflict, Exhausted, Invalid, NotFound, Refused
-from isthmus.model.names import MIB, PoolName, ShareId, SnapshotId, new_id
+from isthmus.model.names import GIB, MIB, PoolName, ShareId, SnapshotId, new_id
 from isthmus.model.share import Filesystem, Origin, Power, ShareSeen, ShareSpec
 from isthmus.storage.driver import Clones, Reverts, Snapshots, StorageDriver
 
@@ -232,6 +232,12 @@ class SizeContract:
         await write(driver, share, big="")
         assert not (await look(driver, share)).wounded
 
+    async def test_the_smallest_share_grows(self, driver: StorageDriver, filesystem: Filesystem) -> None:
+        share = await made(driver, filesystem, driver.minimum[filesystem])
+        await driver.resize(share, GIB)
+        room = os.statvfs((await driver.source(share)).path)
+        assert GIB - 80 * MIB < room.f_blocks * room.f_frsize <= GIB
+
     async def test_a_guest_sees_each_size(self, driver: StorageDriver, filesystem: Filesystem) -> None:
         share = await made(driver, filesystem)
         sizes = [640 * MIB, 768 * MIB, *([400 * MIB] if Power.SHRINK in driver.powers[filesystem] else [])]
@@ -262,13 +268,13 @@ class ShrinkContract:
         self, driver: StorageDriver, filesystem: Filesystem
     ) -> None:
         share = await made(driver, filesystem)
-        await write(driver, share, a="x" * 150 * MIB)
+        await write(driver, share, a="x" * 280 * MIB)
         with pytest.raises(Refused, match=share):
-            await driver.resize(share, 128 * MIB)
+            await driver.resize(share, 256 * MIB)
         with pytest.raises(Refused, match=share):
             await driver.resize(share, driver.minimum[filesystem] - MIB)
         assert (await look(driver, share)).size == 512 * MIB
-        assert len((await read(driver, share))["a"]) == 150 * MIB
+        assert len((await read(driver, share))["a"]) == 280 * MIB
 
 
 class SnapshotContract:

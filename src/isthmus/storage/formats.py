@@ -27,13 +27,14 @@ SLOW = 600.0
 
 class Format(Protocol):
     """What a share's file system can do. ``subvolumes``: data and snapshots are such, in a whole that is mounted beside
-    them. ``minimum``: the smallest in bytes that is of use. ``programs``: what must be installed, from the Debian
-    ``package``."""
+    them. ``minimum``: the smallest in bytes that is of use; ``least_resize``: the smallest that it can be brought to.
+    ``programs``: what must be installed, from the Debian ``package``."""
 
     filesystem: Filesystem
     subvolumes: bool
     powers: frozenset[Power]
     minimum: int
+    least_resize: int
     programs: tuple[str, ...]
     package: str
 
@@ -84,6 +85,7 @@ class Btrfs:
     subvolumes = True
     powers = frozenset(Power)
     minimum = 64 * MIB  # mkfs takes 46 MiB, which leave no room for a snapshot's metadata
+    least_resize = 256 * MIB  # the kernel's (btrfs_ioctl_resize), whether it grows or shrinks
     programs: tuple[str, ...] = ("mkfs.btrfs", "btrfs")
     package = "btrfs-progs"
 
@@ -103,7 +105,7 @@ class Btrfs:
         try:
             await asyncio.to_thread(btrfs.resize, mount, size)
         except KernelRefused as error:
-            if error.errno not in (errno.ENOSPC, errno.EINVAL):  # EINVAL: smaller than btrfs can be at all
+            if error.errno != errno.ENOSPC:
                 raise
             raise Refused(
                 f"cannot shrink to {size // MIB} MiB: what the share and its snapshots hold does not fit",
@@ -118,6 +120,7 @@ class Xfs:
     subvolumes = False
     powers: frozenset[Power] = frozenset()
     minimum = 300 * MIB  # what mkfs.xfs 5.19 and later take
+    least_resize = minimum
     programs: tuple[str, ...] = ("mkfs.xfs", "xfs_growfs")
     package = "xfsprogs"
 
@@ -143,6 +146,7 @@ class Ext4:
     subvolumes = False
     powers: frozenset[Power] = frozenset()
     minimum = 16 * MIB  # below, the journal takes most of it
+    least_resize = minimum
     programs: tuple[str, ...] = ("mkfs.ext4", "resize2fs", "e2fsck", "debugfs")
     package = "e2fsprogs"
 

@@ -212,10 +212,10 @@ class LocalDriver:
         if record.size == size:
             return
         form = self._volumes.form(record.filesystem)
-        if size < form.minimum or size % MIB:
+        if size < form.least_resize or size % MIB:
             raise Refused(
                 f"cannot resize share {share} to {size} bytes: "
-                f"{form.filesystem} takes whole MiB, and at least {form.minimum // MIB} MiB",
+                f"{form.filesystem} is resized to whole MiB, and at least {form.least_resize // MIB} MiB",
                 code="size-unsupported",
             )
         if size < record.size and not isinstance(form, Shrinks):
