@@ -1,33 +1,42 @@
 # Everything a developer runs. Each target does its own set-up; the second time that is quick.
-VENV := .venv
-BIN := $(VENV)/bin
+BIN := .venv/bin
+CODE := src tests lab bench
 
-.PHONY: demo test check bench setup format unit kernel daemon e2e clean
+.PHONY: demo test check bench setup image format unit kernel daemon e2e clean
 
-setup:
-	@scripts/setup
-
-demo: setup
+demo: image
 	@$(BIN)/python -m lab.demo
 
-test: setup
+test: image
 	$(BIN)/pytest tests
 
-unit kernel daemon e2e: setup
-	$(BIN)/pytest tests/$@
+unit: setup
+	$(BIN)/pytest tests/unit
+
+kernel daemon: setup
+	$(BIN)/pytest tests/$@ tests/zz_leftovers
+
+e2e: image
+	$(BIN)/pytest tests/e2e tests/zz_leftovers
 
 check: setup
-	$(BIN)/ruff format --check src tests lab bench
-	$(BIN)/ruff check src tests lab bench
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: setup
-	$(BIN)/ruff format src tests lab bench
-	$(BIN)/ruff check --fix src tests lab bench
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
 
-bench: setup
+bench: image
 	$(BIN)/python -m bench
 
+setup:
+	@scripts/setup
+
+image: setup
+	@$(BIN)/python -m lab.image
+
 clean:
-	rm -rf $(VENV) .cache build dist
+	rm -rf .venv .cache build dist

@@ -22,8 +22,10 @@ from time import monotonic
 from rich.console import Console
 from rich.markup import escape
 
-from lab.guest import Guest, GuestFailed
+from isthmus.model.config import load_config
+from lab.guest import Guest, GuestError, GuestFailed
 from lab.image import guest_image
+from lab.sweep import sweep
 
 PREFIX = "isthmus-demo"
 RUN = Path(f"/run/{PREFIX}")
@@ -44,6 +46,9 @@ class Demo:
         self.work = work
         self.config = work / "isthmus.toml"
         self.log = work / "isthmus.log"
+        self.config.write_text(
+            f'host = "demo-host"\n[paths]\nprefix = "{PREFIX}"\nrun = "{RUN}"\nstate = "{work}/state"\n'
+        )
         self.guest_id = str(uuid.uuid4())
         self.share = ""
         self.snapshot = ""
@@ -62,7 +67,7 @@ class Demo:
     async def isthmus(self, *words: str, quiet: bool = False) -> str:
         """Run the command line as a person would, and show it. Returns what it printed."""
         if not quiet:
-            console.print(f"   [green]$[/] isthmus {escape(' '.join(words))}")
+            console.print(f"   [green]$[/] isthmus {escape(' '.join(words))}", soft_wrap=True)
         process = await asyncio.create_subprocess_exec(
             *(ISTHMUS, "--config", str(self.config), *words),
             stdin=asyncio.subprocess.DEVNULL,
@@ -80,17 +85,17 @@ class Demo:
 
     async def value(self, *words: str) -> str:
         """The same, for its one value."""
-        console.print(f"   [green]$[/] isthmus {escape(' '.join(words))}")
+        console.print(f"   [green]$[/] isthmus {escape(' '.join(words))}", soft_wrap=True)
         out = await self.isthmus("-f", "value", *words, quiet=True)
         console.print(f"     {escape(out.strip())}", style="dim")
         return out.strip()
 
     async def inside(self, guest: Guest, script: str) -> str:
         """Run something in the virtual machine, and show it."""
-        console.print(f"   [magenta]guest#[/] {escape(script)}")
+        console.print(f"   [magenta]guest#[/] {escape(script)}", soft_wrap=True)
         out = await guest.run(script)
         for line in out.splitlines():
-            console.print(f"     {escape(line)}", style="dim")
+            console.print(f"     {escape(line)}", style="dim", soft_wrap=True)
         return out
 
     # The chapters.
@@ -100,13 +105,13 @@ class Demo:
         async with AsyncExitStack() as stack:
             with self.chapter("Start the service and the agent of this host, in one process"):
                 await stack.enter_async_context(self.service())
-            with self.chapter("Make a storage pool of a directory, and a share in it with a file system of its own"):
+            with self.chapter("Make a storage pool, and a share with a file system of its own"):
                 await self.make_share()
             with self.chapter("Boot a virtual machine (a Debian kernel under QEMU) and register it"):
                 guest = await self.boot(stack)
             with self.chapter("Attach the share to the running machine"):
                 await self.attach()
-            with self.chapter("Inside the guest: mount it with the kernel's NFSv4.2 client, write, read back"):
+            with self.chapter("In the guest: mount by the kernel's NFSv4.2 client, write, read back"):
                 await self.use(guest)
             with self.chapter("On the host: the same bytes"):
                 self.compare()
@@ -122,9 +127,6 @@ class Demo:
     @asynccontextmanager
     async def service(self) -> AsyncIterator[None]:
         """``isthmus up``, ready when its socket answers; ended on leaving."""
-        self.config.write_text(
-            f'host = "demo-host"\n[paths]\nprefix = "{PREFIX}"\nrun = "{RUN}"\nstate = "{self.work}/state"\n'
-        )
         console.print("   [green]$[/] isthmus up")
         with self.log.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
@@ -192,7 +194,7 @@ class Demo:
     def compare(self) -> None:
         """The share as the host has it mounted."""
         data = RUN / "shares" / self.share / "data" / "src"
-        console.print(f"   [green]$[/] cat {data}/hello.txt")
+        console.print(f"   [green]$[/] cat {data}/hello.txt", soft_wrap=True)
         text = (data / "hello.txt").read_text()
         console.print(f"     {escape(text.strip())}", style="dim")
         self.expect(text == "hello from the guest\n", text)
@@ -252,14 +254,18 @@ def main() -> int:
     demo = Demo(work)
     try:
         asyncio.run(demo.tell())
-    except (DemoFailed, TimeoutError) as failure:
+    except KeyboardInterrupt:
+        console.print("\ninterrupted: taking down what was made")
+        return 130
+    except (DemoFailed, GuestError, TimeoutError) as failure:
         console.print(f"\n[bold red]The demo failed:[/] {escape(str(failure) or 'out of time')}")
         if demo.log.exists():
             console.print(escape(demo.log.read_text()[-4000:]), style="dim")
         return 1
     finally:
-        shutil.rmtree(work, ignore_errors=True)
-        shutil.rmtree(RUN, ignore_errors=True)
+        for complaint in asyncio.run(sweep(load_config(demo.config), {"fast": work / "pool"})):
+            console.print(f"could not be removed: {escape(complaint)}", style="red")
+        shutil.rmtree(work)
     console.rule(f"[bold green]all done in {_seconds(monotonic() - began)}")
     return 0
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import sys
 import uuid
 from pathlib import Path
@@ -19,6 +18,7 @@ import httpx
 
 from isthmus.model.config import Config, parse_config
 from isthmus.model.layout import Layout
+from lab.sweep import sweep
 
 Json = dict[str, Any]
 
@@ -34,7 +34,7 @@ class SiteError(Exception):
 
 
 class Site:
-    """Everything below ``work`` and ``prefix``. Leaving ends the process and nothing else: take down first."""
+    """Everything below ``work`` and ``prefix``. Leaving ends the process and removes whatever is still there."""
 
     def __init__(self, work: Path, prefix: str, *, audit: float = 5.0) -> None:
         self.work, self.prefix = work, prefix
@@ -47,6 +47,7 @@ class Site:
             f"[agent]\naudit = {audit}\n"
         )
         self.config: Config = parse_config(self.config_file.read_text())
+        self._pools: dict[str, Path] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(self.layout.api_socket)), base_url="http://isthmus", timeout=70
@@ -73,7 +74,9 @@ class Site:
     ) -> None:
         await self.stop()
         await self._client.aclose()
-        shutil.rmtree(self.run, ignore_errors=True)
+        left = await sweep(self.config, self._pools)
+        if left:
+            raise RuntimeError(f"the site could not be taken down: {left}")
 
     async def start(self, *program: str) -> None:
         """``isthmus up``, answering. ``program``: what to run instead of ``isthmus``."""
@@ -153,6 +156,7 @@ class Site:
         """A pool that its host can use."""
         directory = path or self.work / name
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._pools[name] = directory
         await self.call("POST", "pools", {"name": name, "host": self.prefix, "path": str(directory), **more})
         found = await self.call("GET", f"pools/{name}")
         async with asyncio.timeout(10):
