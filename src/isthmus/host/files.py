@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import sys
 from pathlib import Path
 
 from isthmus.model.errors import KernelRefused
 
 _RENAME_EXCHANGE = 2
+_GETFLAGS, _SETFLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
@@ -62,3 +65,23 @@ def exchange(one: Path, other: Path) -> None:
     at_cwd = -100
     if _libc.renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), _RENAME_EXCHANGE) < 0:
         raise KernelRefused(f"exchange {one} and {other}", ctypes.get_errno() or errno.EIO)
+
+
+def set_immutable(directory: Path, *, immutable: bool) -> None:
+    """No name in the directory can be made, changed or removed (chattr(1), +i), by nobody who lacks
+    CAP_LINUX_IMMUTABLE; or it can again. Absent is success. Numbers are those of <linux/fs.h>."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        flags = bytearray(8)
+        fcntl.ioctl(fd, _GETFLAGS, flags)
+        before = int.from_bytes(flags[:4], sys.byteorder)
+        after = before | _IMMUTABLE if immutable else before & ~_IMMUTABLE
+        if after != before:
+            fcntl.ioctl(fd, _SETFLAGS, after.to_bytes(4, sys.byteorder) + bytes(4))
+    except OSError as error:
+        raise KernelRefused(f"protect {directory} against changes", error.errno or errno.EIO) from error
+    finally:
+        os.close(fd)
