@@ -92,7 +92,11 @@ def detach(
     wait: WaitOption = True,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
 ) -> None:
-    """Take a share from a guest, and wait until it is gone. The guest loses access at once, mounted or not."""
+    """Take a share from a guest, and wait until it is gone. The guest loses access at once, mounted or not.
+
+    Unmount it in the guest first. If it was the guest's last share and the guest is not --static, its gateway goes too,
+    and programs in the guest that still use the mount hang.
+    """
     key = _between(cli, first, guest).id if guest else cli.key(ATTACHMENTS, first)
     view = cli.api.delete(ATTACHMENTS, key)
     if wait:

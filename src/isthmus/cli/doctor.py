@@ -48,7 +48,7 @@ def doctor(
 
 
 async def _examine(cli: Session, *, fix: bool, delete_data: bool) -> tuple[Diagnosis, Tried]:
-    from isthmus.agent.assemble import assemble, only_agent  # noqa: PLC0415 - drivers and gateways take time to load
+    from isthmus.agent.assemble import agent_runs, assemble, only_agent  # noqa: PLC0415 - drivers and gateways take time to load
     from isthmus.agent.surgery import examine, mend  # noqa: PLC0415 - see above
 
     config = cli.config
@@ -56,7 +56,8 @@ async def _examine(cli: Session, *, fix: bool, delete_data: bool) -> tuple[Diagn
     equipment = assemble(config)
     try:
         if not fix:
-            return await examine(equipment, config.layout, config.host, want), ()
+            guests = await asyncio.to_thread(_reported, cli) if agent_runs(config.layout) else None
+            return await examine(equipment, config.layout, config.host, want, guests=guests), ()
         if want is None:
             raise Unavailable(f"cannot mend host {config.host}: it is not known what should be: start the service")
         with only_agent(config.layout):
