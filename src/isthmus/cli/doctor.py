@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.client import GUESTS
 from isthmus.cli.exits import Exit
 from isthmus.cli.output import Format
 from isthmus.cli.session import Session, verb
 from isthmus.model.errors import NotFound, Refused, Unavailable
+from isthmus.model.names import GuestId
 
 if TYPE_CHECKING:
     from isthmus.agent.doctor import Finding
     from isthmus.agent.surgery import Diagnosis
     from isthmus.model.config import Config
     from isthmus.model.desired import Desired
+    from isthmus.model.guest import GuestSeen
 
 Tried = tuple[tuple["Finding", str], ...]
 
@@ -81,6 +84,21 @@ async def _desired(cli: Session, config: Config) -> Desired | None:
     except NotFound as error:
         cli.out.say(f"{error.message}: what should be on this host is not known; this is all that is there")
         return None
+
+
+def _reported(cli: Session) -> dict[GuestId, GuestSeen]:
+    """What the running agent said of its guests. Empty if the service is away."""
+    from isthmus.model.guest import GuestSeen  # noqa: PLC0415 - see above
+
+    try:
+        guests = cli.api.list(GUESTS, {"host": cli.config.host})
+    except Unavailable:
+        return {}
+    return {
+        GuestId(guest.id): GuestSeen(GuestId(guest.id), guest.state, frozenset(guest.plugs))
+        for guest in guests
+        if guest.state is not None
+    }
 
 
 def _kept(config: Config) -> Desired | None:

@@ -97,8 +97,9 @@ class Printer:
                 for field in fields:
                     value = field.cell(view)
                     if value:
-                        line = self._styled(f"{field.title:<{width}}  ", "dim")
-                        line.append_text(self._styled(harmless(value), _STYLES.get(value, "")))
+                        line = self._styled("", "")
+                        line.append(f"{field.title:<{width}}  ", "dim")
+                        line.append(harmless(value), _STYLES.get(value, ""))
                         console.print(line, soft_wrap=True)
 
     def document(self, document: object, values: Sequence[str]) -> None:
