@@ -91,7 +91,7 @@ def _reported(cli: Session) -> dict[GuestId, GuestSeen]:
     from isthmus.model.guest import GuestSeen  # noqa: PLC0415 - see above
 
     try:
-        guests = cli.api.list(GUESTS, {"host": cli.config.host})
+        guests = cli.api.all(GUESTS, {"host": cli.config.host})
     except Unavailable:
         return {}
     return {
