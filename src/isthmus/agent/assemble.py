@@ -42,6 +42,18 @@ def assemble(config: Config) -> Equipment:
     )
 
 
+def agent_runs(layout: Layout) -> bool:
+    """An agent acts below this prefix now."""
+    try:
+        with (layout.run / "agent.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextmanager
 def only_agent(layout: Layout) -> Iterator[None]:
     """No other agent acts below this prefix meanwhile. Raises ``Conflict`` if one does."""

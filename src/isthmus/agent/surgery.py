@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isthmus.agent.doctor import Finding, Leftover, Remnant, Severity, judge
@@ -17,9 +17,10 @@ from isthmus.host import loop, mounts, netns
 from isthmus.host.cgroup import Cgroups
 from isthmus.model.attachment import Mode
 from isthmus.model.desired import Desired
-from isthmus.model.errors import DeadlineExpired, HostFailure, IsthmusError
+from isthmus.model.errors import HostFailure, IsthmusError
+from isthmus.model.guest import GuestSeen
 from isthmus.model.layout import Layout
-from isthmus.model.names import HostName, ShareId
+from isthmus.model.names import GuestId, HostName, ShareId
 from isthmus.model.share import Pool
 
 LOOK = 5.0
@@ -53,24 +54,32 @@ class Diagnosis:
         return f"{verdict} ({looked})"
 
 
-async def examine(equipment: Equipment, layout: Layout, host: HostName, want: Desired | None) -> Diagnosis:
+async def examine(
+    equipment: Equipment,
+    layout: Layout,
+    host: HostName,
+    want: Desired | None,
+    *,
+    guests: Mapping[GuestId, GuestSeen] | None = None,
+) -> Diagnosis:
     """Look at everything below the layout's prefix. Changes nothing. ``want``: what should be, None if that is unknown:
-    then whatever is there is listed, and nothing of it is called mendable."""
+    then whatever is there is listed, and nothing of it is called mendable. ``guests``: what a running agent reported of
+    them, which alone can ask them: a hypervisor's monitor speaks to one at a time."""
     wanted = want or Desired(host, 0)
     equipment.take_pools(wanted.pools)
     observer = Observer(equipment, deadline=LOOK, on_late=lambda _: None)
     try:
-        have = await observer.look(observer.parts())
+        have = await observer.look(observer.parts() - ({GUESTS} if guests is not None else set()))
     finally:
         await observer.close()
+    if guests is not None:
+        have = replace(have, guests=guests)
     leftovers = await asyncio.to_thread(_inventory, layout, have, wanted.pools)
     findings = judge(wanted, have, leftovers, layout)
     if want is None:
         findings = tuple(_unjudged(finding) for finding in findings)
     blind = [
-        Finding(Severity.UNKNOWN, part[0], part[1] or "all", error.message)
-        for part, error in observer.errors.items()
-        if part != GUESTS or not isinstance(error, DeadlineExpired)
+        Finding(Severity.UNKNOWN, part[0], part[1] or "all", error.message) for part, error in observer.errors.items()
     ]
     blind += [Finding(Severity.UNKNOWN, "pool", name, error.message) for name, error in equipment.unusable.items()]
     return Diagnosis(host, (*findings, *blind), _counted(have), want is not None)
