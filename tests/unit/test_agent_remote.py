@@ -44,7 +44,7 @@ async def service(socket: Path, tmp_path: Path) -> AsyncIterator[Service]:
 
 async def test_a_document_comes_and_a_change_wakes(service: Service, socket: Path) -> None:
     async with RemoteOrders(f"unix:{socket}") as orders:
-        first = await orders.desired(HOST, -1, 5)
+        first = await orders.desired(HOST, 0, 5)
         assert first is not None
         assert (first.host, first.pools) == (HOST, ())
         assert await orders.desired(HOST, first.revision, 0.05) is None
@@ -65,13 +65,13 @@ async def test_a_report_arrives(service: Service, socket: Path) -> None:
 async def test_a_host_that_the_service_does_not_know(service: Service, socket: Path) -> None:
     async with RemoteOrders(f"unix:{socket}") as orders:
         with pytest.raises(NotFound):
-            await orders.desired(HostName("h2"), -1, 0)
+            await orders.desired(HostName("h2"), 0, 0)
 
 
 async def test_a_service_that_is_away(socket: Path) -> None:
     async with RemoteOrders(f"unix:{socket}") as orders:
         with pytest.raises(Unavailable, match="cannot reach the service at unix:"):
-            await orders.desired(HOST, -1, 0)
+            await orders.desired(HOST, 0, 0)
         with pytest.raises(Unavailable):
             await orders.report(Report(HOST, 1))
 

@@ -238,7 +238,7 @@ class Agent:
 
     async def _fetch(self) -> None:
         while True:
-            after = self._want.revision if self._want is not None else -1
+            after = self._want.revision if self._want is not None else 0  # documents count from 1
             try:
                 document = await self._orders.desired(self.host, after, self._tempo.poll)
             except IsthmusError as error:
