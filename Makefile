@@ -2,7 +2,7 @@
 BIN := .venv/bin
 CODE := src tests lab bench
 
-.PHONY: demo test check bench setup image format unit kernel daemon e2e clean
+.PHONY: demo test check bench setup python image format unit kernel daemon e2e clean
 
 demo: image
 	@$(BIN)/python -m lab.demo
@@ -10,7 +10,7 @@ demo: image
 test: image
 	$(BIN)/pytest tests
 
-unit: setup
+unit: python
 	$(BIN)/pytest tests/unit
 
 kernel daemon: setup
@@ -19,13 +19,13 @@ kernel daemon: setup
 e2e: image
 	$(BIN)/pytest tests/e2e tests/zz_leftovers
 
-check: setup
+check: python
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: setup
+format: python
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
@@ -34,6 +34,9 @@ bench: image
 
 setup:
 	@scripts/setup
+
+python:
+	@scripts/setup python
 
 image: setup
 	@$(BIN)/python -m lab.image

@@ -47,7 +47,6 @@ class Archive:
 
     def _entry(self, name: str, mode: int, content: bytes = b"") -> None:
         self._inode += 1
-        links = 1
         links, time, size = 1, 0, len(content)
         fields = (self._inode, mode, 0, 0, links, time, size, 0, 0, 0, 0, len(name.encode()) + 1, 0)
         self._padded(b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0")

@@ -92,10 +92,7 @@ def _digest() -> str:
 
 def _unpack_kernel(cache: Path, say: Say) -> Path:
     """``kernel-VERSION``: vmlinux and the wanted modules of Debian's present kernel, from its package."""
-    depends = _output("apt-cache", "depends", "--important", META_PACKAGE).decode()
-    package = next((word for word in depends.split() if word.startswith("linux-image-") and word != META_PACKAGE), None)
-    if package is None:
-        raise CannotBuild(f"cannot find the kernel's package: {META_PACKAGE} is not known: run apt-get update")
+    package = _kernel_package(say)
     version = package.removeprefix("linux-image-")
     with tempfile.TemporaryDirectory(dir=cache, prefix="tmp-") as name:
         work = Path(name)
@@ -113,14 +110,29 @@ def _unpack_kernel(cache: Path, say: Say) -> Path:
         return _publish(tree, cache / f"kernel-{version}")
 
 
+def _kernel_package(say: Say) -> str:
+    """The package that Debian's metapackage stands for at present. A machine may come without package lists."""
+    find = ("apt-cache", "depends", "--important", META_PACKAGE)
+    if not _run(*find).stdout:
+        _update(say)
+    words = _output(*find).decode().split()
+    package = next((word for word in words if word.startswith("linux-image-") and word != META_PACKAGE), None)
+    if package is None:
+        raise CannotBuild(f"cannot find the kernel's package: {META_PACKAGE} names none")
+    return package
+
+
 def _download(package: str, into: Path, say: Say) -> None:
     """One package file, not installed. Lists that are too old name files that are gone: they are read anew once."""
     fetch = ("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", package)
-    if subprocess.run(fetch, cwd=into, stderr=subprocess.DEVNULL, check=False).returncode == 0:
-        return
+    if _run(*fetch, cwd=into).returncode:
+        _update(say)
+        _output(*fetch, cwd=into)
+
+
+def _update(say: Say) -> None:
     say("bringing the package lists up to date")
     _output("apt-get", "update", "-qq")
-    _output(*fetch, cwd=into)
 
 
 def _unpack(archive: Path, version: str, into: Path) -> None:
@@ -240,11 +252,15 @@ def _publish(tree: Path, target: Path) -> Path:
     return target
 
 
-def _output(*argv: str, cwd: Path | None = None) -> bytes:
+def _run(*argv: str, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     try:
-        done = subprocess.run(argv, cwd=cwd, capture_output=True, check=False)
+        return subprocess.run(argv, cwd=cwd, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise CannotBuild(f"cannot build the guest image: {argv[0]} is not installed: run scripts/setup") from error
+
+
+def _output(*argv: str, cwd: Path | None = None) -> bytes:
+    done = _run(*argv, cwd=cwd)
     if done.returncode:
         raise CannotBuild(f"cannot run {argv[0]}: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout
