@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -282,6 +284,44 @@ async def test_a_server_that_hangs_is_seen_and_replaced(lab: Lab) -> None:
     await quick.start(lab.guest, [presented])
     assert await lab.unit() != hung
     assert await lab.served() == {presented}
+
+
+async def test_a_server_that_hangs_keeps_nothing_that_was_taken(lab: Lab) -> None:
+    kept, taken = make_export(lab.shares.quick(), "/kept"), make_export(lab.shares.image("ext4"), "/taken", slot=2)
+    await lab.gateway.start(lab.guest, [kept, taken])
+    hung = await lab.unit()
+    os.kill(hung.pid, signal.SIGSTOP)
+    quick = GaneshaGateway(lab.layout, lab.supervisor, deadline=0.5, patience=0.2)
+    assert await quick.present(lab.guest, [kept]) == {}
+    assert await lab.unit() != hung
+    assert await lab.served() == {kept}
+    lab.shares.unmount(taken.source)
+    assert not lab.shares.in_use(taken.source)
+
+
+async def test_many_may_look_at_a_server_at_once(lab: Lab) -> None:
+    exports = {make_export(lab.shares.quick(), f"/{slot}", slot=slot) for slot in range(1, 6)}
+    await lab.gateway.start(lab.guest, exports)
+    before = await lab.unit()
+    for _ in range(5):
+        looks = asyncio.gather(*(lab.served() for _ in range(3)))
+        assert await lab.gateway.present(lab.guest, exports) == {}
+        assert await looks == [exports] * 3
+    assert await lab.unit() == before
+
+
+async def test_a_share_whose_file_system_fails_hinders_no_other(lab: Lab) -> None:
+    good, bad = make_export(lab.shares.quick(), "/good"), make_export(lab.shares.image("xfs"), "/bad", slot=2)
+    await lab.gateway.start(lab.guest, [good, bad])
+    before = await lab.unit()
+    subprocess.run(["xfs_io", "-x", "-c", "shutdown", bad.source], check=True)
+    assert await lab.served() == {good}
+    late = make_export(lab.shares.quick(), "/late", slot=3)
+    assert (await lab.gateway.present(lab.guest, [good, bad, late])).keys() == {bad.attachment}
+    assert await lab.gateway.present(lab.guest, [good, late]) == {}
+    assert await lab.served() == {good, late}
+    assert await lab.unit() == before
+    lab.shares.unmount(bad.source)
 
 
 async def test_a_guest_sees_a_file_system_id_of_its_own_for_each(lab: Lab) -> None:

@@ -69,6 +69,21 @@ def _edits(handle: bytes) -> list[bytes]:
     return edits
 
 
+async def test_a_guest_that_takes_all_clients_cannot_keep_a_share(lab: Lab) -> None:
+    """A server has room for so many clients. One that finds none cannot be asked; what is withdrawn goes all the same."""
+    kept, taken = make_export(lab.shares.quick(), "/kept"), make_export(lab.shares.quick(), "/taken", slot=2)
+    await lab.gateway.start(lab.guest, [kept, taken])
+    wire = lab.client()
+    with pytest.raises(NfsError):
+        for number in range(1000):
+            wire.owner = b"greedy %d" % number
+            wire.open_session()
+            wire.session = b""
+    assert await lab.gateway.present(lab.guest, [kept]) == {}
+    assert await lab.served() == {kept}
+    lab.shares.unmount(taken.source)
+
+
 async def test_garbage_does_not_kill_it(lab: Lab) -> None:
     await lab.gateway.start(lab.guest, [make_export(lab.shares.quick())])
     before = await lab.unit()

@@ -37,7 +37,8 @@ class Gateway(Protocol):
     async def present(self, guest: GuestId, exports: Collection[Export]) -> Mapping[AttachmentId, IsthmusError]:
         """The running gateway presents exactly ``exports``: others are withdrawn (handles of theirs answer ESTALE from
         now on, their mounts are given back to the host), those already there are not touched. Returns the errors of
-        those that failed; an empty mapping if all are there."""
+        those that failed; an empty mapping if all are there. A gateway that cannot be asked is replaced rather than
+        left with what it should not have."""
         ...
 
     async def stop(self, guest: GuestId) -> None:

@@ -7,6 +7,7 @@ NFS, as a guest would (ADR 0005).
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from isthmus.host import kernel, mounts, signals, sockets
 from isthmus.host.mounts import MountEntry
 from isthmus.host.unit import Supervisor, Unit, UnitSeen
 from isthmus.model.attachment import Access, Export, GatewaySeen, Mode
-from isthmus.model.errors import DeadlineExpired, HostFailure, IsthmusError, Unavailable
+from isthmus.model.errors import DeadlineExpired, HostFailure, IsthmusError, KernelRefused, Unavailable
 from isthmus.model.layout import Layout
 from isthmus.model.names import AttachmentId, GuestId
 
@@ -91,7 +92,8 @@ class GaneshaGateway:
             await self._restart(guest, compatible(exports)[0])
 
     async def present(self, guest: GuestId, exports: Collection[Export]) -> Mapping[AttachmentId, IsthmusError]:
-        """See ``Gateway``. Raises ``Unavailable`` if the gateway does not run or does not answer."""
+        """See ``Gateway``. Raises ``Unavailable`` if the gateway does not run; ``Unavailable`` or ``DeadlineExpired`` if
+        it is too slow to be asked, and nothing is to be taken from the guest."""
         async with self._lock(guest):
             unit = (await self._units()).get(guest)
             if unit is None:
@@ -106,7 +108,7 @@ class GaneshaGateway:
         """See ``Gateway``."""
         async with self._lock(guest):
             await self._end(guest)
-            self._home(guest).remove()
+            await asyncio.to_thread(self._home(guest).remove)
 
     # What is.
 
@@ -127,7 +129,13 @@ class GaneshaGateway:
                 served = await self._served(guest, unit, claimed, host)
         except (TimeoutError, IsthmusError):
             served = {}  # it runs and does not answer: that is what was found
-        return GatewaySeen(guest, self.mode, True, served, await asyncio.to_thread(self._held, unit, claimed, host))
+        try:
+            held = await asyncio.to_thread(self._held, unit, claimed, host)
+        except KernelRefused as error:
+            if error.errno != errno.ESRCH:
+                raise
+            return GatewaySeen(guest, self.mode, running=False)  # it ended while we looked
+        return GatewaySeen(guest, self.mode, True, served, held)
 
     async def _served(
         self, guest: GuestId, unit: UnitSeen, claimed: Mapping[AttachmentId, Export], host: tuple[MountEntry, ...]
@@ -143,7 +151,10 @@ class GaneshaGateway:
                 entry = inside.get(self._layout.export_mount(attachment))
                 if entry is None or (entry.device, entry.root) != _location(host, export.source):
                     continue
-                found = await visitor.look(export.at)
+                try:
+                    found = await visitor.look(export.at)
+                except nfs4.Unreadable:
+                    continue  # one share's trouble is not the others'
                 if found == nfs4.Found(filesystem_id(attachment), export.access is Access.RW):
                     served[attachment] = export
         return served
@@ -185,9 +196,16 @@ class GaneshaGateway:
         wanted, errors = compatible(exports)
         claimed = self._home(guest).claimed()
         host = await asyncio.to_thread(mounts.mounts)
-        async with self._within(f"ask the NFS gateway of guest {guest}"):
-            served = await self._served(guest, unit, claimed, host)
         known = claimed.keys() | await asyncio.to_thread(self._bound, unit)
+        try:
+            async with self._within(f"ask the NFS gateway of guest {guest}"):
+                served = await self._served(guest, unit, claimed, host)
+        except (DeadlineExpired, Unavailable):
+            if known <= _unchanged(claimed, wanted) and await self._answers(guest):
+                raise  # it is only slow
+            # Whether it hangs or its guest keeps it from answering: a guest keeps nothing that was taken from it.
+            unit = await self._restart(guest, wanted)
+            return errors | await self._check(guest, unit, wanted, errors)
         todo = difference(known, served, wanted)
         if not todo:
             return errors
@@ -224,7 +242,7 @@ class GaneshaGateway:
             await self._tell(guest, unit, keep)
             async with self._within(f"ask the NFS gateway of guest {guest}"), self._visit(guest) as visitor:
                 found = [await visitor.look(place) for place in places]
-        except DeadlineExpired:
+        except (DeadlineExpired, Unavailable):
             return await self._restart(guest, keep)
         if any(f is not None and f.filesystem in places.values() for f in found):
             return await self._restart(guest, keep)
@@ -281,7 +299,7 @@ class GaneshaGateway:
         await self._end(guest)
         there = [export for export in exports if await asyncio.to_thread(os.path.ismount, export.source)]
         home = self._home(guest)
-        home.furnish(there)
+        await asyncio.to_thread(home.furnish, there)
         unit = await self._supervisor.start(self._unit(guest, there))
         async with self._within(f"start the NFS gateway of guest {guest}"):
             while not await self._answers(guest):
@@ -349,6 +367,11 @@ def _location(table: tuple[MountEntry, ...], path: str) -> tuple[str, str]:
         return "", ""
     rest = path.removeprefix(best.target.rstrip("/"))
     return best.device, (best.root.rstrip("/") + rest) or "/"
+
+
+def _unchanged(claimed: Mapping[AttachmentId, Export], wanted: Iterable[Export]) -> set[AttachmentId]:
+    """The attachments that a server was told to present just as they should be."""
+    return {export.attachment for export in wanted if claimed.get(export.attachment) == export}
 
 
 def _moves_root(one: Iterable[Export], other: Iterable[Export]) -> bool:

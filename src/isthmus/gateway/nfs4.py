@@ -17,13 +17,16 @@ from isthmus.model.errors import Unavailable
 _PROGRAM, _VERSION = 100003, 4
 _ACCESS, _GETATTR, _LOOKUP, _PUTROOTFH = 3, 9, 15, 24
 _EXCHANGE_ID, _CREATE_SESSION, _DESTROY_SESSION, _SEQUENCE, _DESTROY_CLIENTID = 42, 43, 44, 53, 57
-_OK, _NOENT, _NOTDIR = 0, 2, 20
+_OK, _NOENT, _NOTDIR, _DELAY = 0, 2, 20, 10008
 _FSID = 1 << 8  # the bit of attribute fsid (RFC 8881 section 5.6)
 _MODIFY, _EXTEND = 4, 8  # the bits of ACCESS (18.1)
 _LONGEST = 1 << 20  # no answer to what is asked here comes near
 
-# Names this process among the clients of every server that it asks. A guest that could guess it might end its sessions.
-_OWNER = f"isthmus-{secrets.token_hex(8)}".encode()
+
+class Unreadable(Unavailable):
+    """The server answers, but cannot say what is at a place: the file system there fails, say."""
+
+    code = "place-unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,9 @@ class Visit:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        # A client of its own: another visit by the same name would end this one's session. Not to be guessed: nor could
+        # a guest.
+        self._owner = f"isthmus-{secrets.token_hex(8)}".encode()
         self._xid = 0
         self._client = b""
         self._session = b""
@@ -50,12 +56,13 @@ class Visit:
         await self._call(0, b"")
 
     async def look(self, place: str) -> Found | None:
-        """What is at an absolute path of the server's name space; None if nothing is."""
+        """What is at an absolute path of the server's name space; None if nothing is. Raises ``Unreadable`` if that
+        place alone fails."""
         if not self._session:
             await self._begin()
         names = [part.encode() for part in place.split("/") if part]
         self._sequence += 1
-        status, reply = await self._compound(
+        status, results, reply = await self._compound(
             _u32(_SEQUENCE) + self._session + _u32(self._sequence, 0, 0, 0),
             _u32(_PUTROOTFH),
             *(_u32(_LOOKUP) + _opaque(name) for name in names),
@@ -64,6 +71,8 @@ class Visit:
         )
         if status in (_NOENT, _NOTDIR):
             return None
+        if status not in (_OK, _DELAY) and results > 2:  # SEQUENCE and PUTROOTFH went well
+            raise Unreadable(f"cannot look at {place} of an NFS server: status {status}")
         _expect(status == _OK, f"status {status}")
         reply.take(8 + 16 + 5 * 4)  # SEQUENCE (18.46)
         reply.take(8 * (1 + len(names)) + 8 + 8)  # no results but statuses; then GETATTR's, and its bitmap of one word
@@ -83,27 +92,27 @@ class Visit:
 
     async def _begin(self) -> None:
         """EXCHANGE_ID (18.35), CREATE_SESSION (18.36)."""
-        status, reply = await self._compound(
-            _u32(_EXCHANGE_ID) + secrets.token_bytes(8) + _opaque(_OWNER) + _u32(0, 0, 0)
+        status, _, reply = await self._compound(
+            _u32(_EXCHANGE_ID) + secrets.token_bytes(8) + _opaque(self._owner) + _u32(0, 0, 0)
         )
         _expect(status == _OK, f"no client: status {status}")
         reply.take(8)
         self._client, first = reply.take(8), reply.u32()
         channel = _u32(0, 1 << 14, 1 << 14, 1 << 12, 48, 1, 0)
-        status, reply = await self._compound(
+        status, _, reply = await self._compound(
             _u32(_CREATE_SESSION) + self._client + _u32(first, 0) + channel + channel + _u32(0x4000_0000, 1, 0)
         )
         _expect(status == _OK, f"no session: status {status}")
         reply.take(8)
         self._session, self._sequence = reply.take(16), 0
 
-    async def _compound(self, *operations: bytes) -> tuple[int, _Reply]:
-        """The status of a COMPOUND (16.2) and its reply from the first result on."""
+    async def _compound(self, *operations: bytes) -> tuple[int, int, _Reply]:
+        """The status of a COMPOUND (16.2), the number of its results (the last is the one that failed), and its reply
+        from the first of them on."""
         reply = await self._call(1, _opaque(b"") + _u32(1, len(operations)) + b"".join(operations))
         status = reply.u32()
         reply.opaque()
-        reply.u32()
-        return status, reply
+        return status, reply.u32(), reply
 
     async def _call(self, procedure: int, body: bytes) -> _Reply:
         """The results of an accepted call (RFC 5531 section 9), as root by AUTH_SYS."""
