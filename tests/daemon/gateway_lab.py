@@ -60,6 +60,10 @@ class Shares:
         mounts.mount_filesystem("tmpfs", "none", str(data), {"size": "16m", "mode": "755"})
         return str(data)
 
+    def fail(self, source: str) -> None:
+        """From now on an XFS share answers every call with EIO, as after an error of its disk."""
+        subprocess.run(["xfs_io", "-x", "-c", "shutdown", source], check=True)
+
     def in_use(self, source: str) -> bool:
         """Whether a loop device still holds the share's image."""
         image = Path(source).parent / "image"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -314,7 +313,7 @@ async def test_a_share_whose_file_system_fails_hinders_no_other(lab: Lab) -> Non
     good, bad = make_export(lab.shares.quick(), "/good"), make_export(lab.shares.image("xfs"), "/bad", slot=2)
     await lab.gateway.start(lab.guest, [good, bad])
     before = await lab.unit()
-    subprocess.run(["xfs_io", "-x", "-c", "shutdown", bad.source], check=True)
+    lab.shares.fail(bad.source)
     assert await lab.served() == {good}
     late = make_export(lab.shares.quick(), "/late", slot=3)
     assert (await lab.gateway.present(lab.guest, [good, bad, late])).keys() == {bad.attachment}

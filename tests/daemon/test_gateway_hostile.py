@@ -70,18 +70,22 @@ def _edits(handle: bytes) -> list[bytes]:
 
 
 async def test_a_guest_that_takes_all_clients_cannot_keep_a_share(lab: Lab) -> None:
-    """A server has room for so many clients. One that finds none cannot be asked; what is withdrawn goes all the same."""
+    """A server has room for so many clients, and cannot be asked when that is taken. What is withdrawn goes."""
     kept, taken = make_export(lab.shares.quick(), "/kept"), make_export(lab.shares.quick(), "/taken", slot=2)
     await lab.gateway.start(lab.guest, [kept, taken])
     wire = lab.client()
     with pytest.raises(NfsError):
-        for number in range(1000):
-            wire.owner = b"greedy %d" % number
-            wire.open_session()
-            wire.session = b""
+        _take_all_clients(wire)
     assert await lab.gateway.present(lab.guest, [kept]) == {}
     assert await lab.served() == {kept}
     lab.shares.unmount(taken.source)
+
+
+def _take_all_clients(wire: NfsClient) -> None:
+    for number in range(1000):
+        wire.owner = b"greedy %d" % number
+        wire.open_session()
+        wire.session = b""
 
 
 async def test_garbage_does_not_kill_it(lab: Lab) -> None:

@@ -92,8 +92,8 @@ class GaneshaGateway:
             await self._restart(guest, compatible(exports)[0])
 
     async def present(self, guest: GuestId, exports: Collection[Export]) -> Mapping[AttachmentId, IsthmusError]:
-        """See ``Gateway``. Raises ``Unavailable`` if the gateway does not run; ``Unavailable`` or ``DeadlineExpired`` if
-        it is too slow to be asked, and nothing is to be taken from the guest."""
+        """See ``Gateway``. Raises ``Unavailable`` if the gateway does not run; that or ``DeadlineExpired`` if it is too
+        slow to be asked, and nothing is to be taken from the guest."""
         async with self._lock(guest):
             unit = (await self._units()).get(guest)
             if unit is None:
