@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from isthmus.model.attachment import Access, Mode
-from isthmus.model.errors import Conflict, Exhausted, IsthmusError, NotFound, Refused
+from isthmus.model.errors import Conflict, Exhausted, IsthmusError, NotFound, Refused, Unavailable
 from isthmus.model.guest import GuestState
 from isthmus.model.names import MIB, AttachmentId, GuestId, HostName, PoolName, SnapshotId, TypeName, new_id
 from isthmus.model.share import Filesystem, Power
@@ -246,6 +246,15 @@ class StoreContract:
             assert tx.promised(POOL) == 900 * MIB
             numbers = [event.revision for event in tx.events(kind="share")]
         assert numbers == sorted(set(numbers))
+
+    def test_a_writer_waits_for_its_turn_but_not_for_ever(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("isthmus.store.store.BUSY_SECONDS", 0.05)
+        with store.write(), ThreadPoolExecutor(1) as other:
+            waited = other.submit(lambda: store.write().__enter__()).exception()
+        assert isinstance(waited, Unavailable)
+        assert waited.code == "database-unavailable"
+        with store.write() as tx:
+            tx.add(HostRow(HOST))
 
     def test_events_of_many_writers_are_numbered_in_the_order_of_their_commits(self, peopled: Store) -> None:
         def add(number: int) -> None:

@@ -25,10 +25,10 @@ def _run(program: str, *arguments: str) -> None:
     subprocess.run([path, *arguments], check=True, user=as_owner, cwd="/", capture_output=True, timeout=60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgresql() -> Iterator[Path]:
     """The directory of the server's socket."""
-    home = Path(tempfile.mkdtemp(prefix="isthmus-pg-", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="istest-pg-", dir="/tmp"))
     if os.geteuid() == 0:
         shutil.chown(home, OWNER, OWNER)
     data = str(home / "data")

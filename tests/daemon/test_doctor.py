@@ -208,6 +208,43 @@ async def test_a_pool_that_cannot_be_seen(ward: Ward) -> None:
     ward.pool.mkdir(mode=0o700)
 
 
+async def test_mounted_data_that_nobody_knows_is_unmounted_not_deleted(ward: Ward) -> None:
+    """A share's directory is an orphan when its pool is not in the document; what is mounted there is data."""
+    _, share, _ = ward.admit(attached=True)
+    assert await ward.heal() == []
+    file = Path(ward.layout.share_data(share), "file")
+    file.write_text("kept")
+    known, ward.want = ward.want, Desired(HOST, 2)
+    assert await ward.heal() == []
+    assert not (ward.layout.shares / share).exists()
+    ward.want = known
+    assert await ward.heal() == []
+    assert file.read_text() == "kept"
+
+
+async def test_a_directory_with_a_busy_mount_stays(ward: Ward) -> None:
+    place = ward.layout.gateways / "smb-old" / "inner"
+    place.mkdir(parents=True)
+    mounts.mount_filesystem("tmpfs", "stray", str(place), {"size": "1m"})
+    with (place / "file").open("w"):
+        errors = await ward.heal()
+    assert [("EBUSY" in error, "mounted at" in error) for error in errors] == [(True, False), (False, True)]
+    assert (place / "file").exists()
+    assert await ward.heal() == []
+    assert not place.exists()
+
+
+async def test_a_pool_behind_a_symbolic_link(ward: Ward, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(ward.pool.parent)
+    ward.want = replace(ward.want, pools=(Pool(POOL, "local", HOST, str(link / ward.pool.name)),))
+    image = ward.pool / "image"
+    image.write_bytes(bytes(MIB))
+    with image.open("r+b") as file, loop.attach(file.fileno()) as device:
+        assert ("loop device", device) in await ward.found()
+    image.unlink()
+
+
 async def test_without_a_document_nothing_is_judged(ward: Ward) -> None:
     guest = GuestId(str(uuid.uuid4()))
     await ward.equipment.link.make(guest)

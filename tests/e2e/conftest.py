@@ -23,21 +23,21 @@ Boot = Callable[..., Awaitable[Guest]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A session's guest lives on a session's loop."""
+    """The shared guest lives on a loop that all tests share."""
     for item in items:
         if item.path.is_relative_to(HERE) and pytest_asyncio.is_async_test(item):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def guest_image() -> GuestImage:
     """The guest's image, built if it is missing."""
     return build_image(lambda what: print(f"guest image: {what}"))  # noqa: T201 - shown by pytest if it fails
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def qmp_dir() -> Iterator[Path]:
-    """Where the session's guests have their QMP sockets."""
+    """Where these guests have their QMP sockets."""
     path = Path(f"/run/istest-qmp-{secrets.token_hex(3)}")
     path.mkdir(mode=0o700)
     yield path
@@ -55,9 +55,9 @@ async def boot(guest_image: GuestImage, qmp_dir: Path) -> AsyncIterator[Boot]:
         yield new
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def guest(guest_image: GuestImage, qmp_dir: Path) -> AsyncIterator[Guest]:
-    """The session's shared guest. A test leaves it running, with nothing mounted and nothing plugged."""
+    """The shared guest. A test leaves it running, with nothing mounted and nothing plugged."""
     async with Guest(new_guest_id(), qmp_dir, guest_image) as shared:
         yield shared
 

@@ -48,8 +48,8 @@ async def test_a_script_given_up_does_not_disturb_the_next(guest: Guest) -> None
 
 
 async def test_knows_nfs(guest: Guest) -> None:
-    await guest.run("until grep -q nfs4 /proc/filesystems; do usleep 50000; done")
-    assert "nfsv4" in await guest.run("lsmod")
+    await guest.run("until grep -q '^nfsv4 ' /proc/modules; do usleep 50000; done")
+    assert "nfs4" in await guest.run("cat /proc/filesystems")
 
 
 async def test_reset_boots_again(boot: Boot) -> None:

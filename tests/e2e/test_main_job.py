@@ -15,10 +15,11 @@ import pytest
 import pytest_asyncio
 
 from isthmus.host.child import ChildSupervisor
+from isthmus.model.names import GuestId, ShareId
 from lab.guest import Guest, GuestFailed
 from lab.image import GuestImage
 from lab.site import Site, SiteError
-from tests.e2e.conftest import new_guest_id
+from tests.e2e.conftest import Boot, new_guest_id
 
 GIB = 1 << 30
 
@@ -51,7 +52,7 @@ async def forget(site: Site, *attachments: dict[str, Any]) -> None:
 
 def on_host(site: Site, share: str, name: str) -> Path:
     """A file of a mounted share as the host sees it."""
-    return Path(site.layout.share_data(share)) / name  # type: ignore[arg-type]
+    return Path(site.layout.share_data(ShareId(share))) / name
 
 
 async def test_the_guest_writes_and_the_host_reads_the_same_bytes(site: Site, machine: Guest) -> None:
@@ -205,7 +206,7 @@ async def test_a_gateway_that_is_killed_is_back_and_the_guest_goes_on(site: Site
     await machine.run("mount-isthmus /data /mnt && echo synced > /mnt/before && sync")
     writer = machine.start("for n in $(seq 300); do echo $n >> /mnt/log || exit 1; usleep 3000; done; sync")
     await asyncio.sleep(0.3)
-    unit = site.layout.unit("nfs", machine.id)  # type: ignore[arg-type]
+    unit = site.layout.unit("nfs", GuestId(machine.id))
     before = (await ChildSupervisor(site.layout).observe())[unit]
     os.kill(before.pid, signal.SIGKILL)
     assert (await writer).code == 0, "the guest's writes go on without an error"
@@ -236,4 +237,38 @@ async def test_what_cannot_be_is_refused_with_its_reason(site: Site, machine: Gu
         assert refused.value.status == status, body
     assert [item["id"] for item in (await site.call("GET", "attachments"))["items"]] == [attachment["id"]]
     await site.remove(f"shares/{other['id']}")
+    await forget(site, attachment)
+
+
+async def test_a_guest_that_hangs_stops_nobody_and_keeps_nothing(site: Site, machine: Guest, boot: Boot) -> None:
+    """Its hypervisor process does not run at all: it answers neither QMP nor an unplug."""
+    hung = await boot(site.config.qmp)
+    await site.guest(hung.id)
+    one, two = await site.share(), await site.share()
+    taken = await site.attach(one["id"], hung.id, at="/data")
+    os.kill(hung.pid, signal.SIGSTOP)
+    await site.remove(f"attachments/{taken['id']}")
+    given = await site.attach(two["id"], machine.id, at="/other")
+    assert await machine.run("mount-isthmus /other /mnt && echo fine > /mnt/f && cat /mnt/f && umount /mnt") == "fine\n"
+    async with asyncio.timeout(30):
+        while (Path("/run/netns") / site.layout.netns(GuestId(hung.id))).exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    os.kill(hung.pid, signal.SIGCONT)
+    async with asyncio.timeout(40):
+        while "eth0" in await hung.run("ls /sys/class/net"):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await site.call("DELETE", f"guests/{hung.id}")
+    await site.remove(f"shares/{one['id']}")
+    await forget(site, given)
+
+
+async def test_the_ipv6_end_of_the_link_needs_no_configuration(site: Site, machine: Guest) -> None:
+    share = await site.share()
+    attachment = await site.attach(share["id"], machine.id, at="/six")
+    options = "vers=4.2,addr=fe80::1%eth0,clientaddr=fe80::3,proto=tcp6,sec=sys"
+    await machine.run(
+        f"mkdir -p /mnt && mount -t nfs4 -o {options} '[fe80::1%eth0]:/six' /mnt && echo six > /mnt/f && sync"
+    )
+    assert on_host(site, share["id"], "f").read_text() == "six\n"
+    await machine.run("umount /mnt")
     await forget(site, attachment)

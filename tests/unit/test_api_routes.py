@@ -256,7 +256,7 @@ class TestBadRequests:
         assert {"GET", "POST"} <= set(answer.headers["allow"].split(", "))
 
     async def test_a_defect_is_500_with_an_id_and_without_its_words(
-        self, service: Service, monkeypatch: pytest.MonkeyPatch
+        self, service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         async def broken() -> int:
             raise ZeroDivisionError("a secret of the inside")
@@ -267,6 +267,7 @@ class TestBadRequests:
             answer = await client.get("/v1/health")
         assert refused(answer, 500)["code"] == "internal"
         assert "secret" not in answer.text
+        assert f"(request {answer.headers['x-request-id']})" in caplog.text
 
 
 class TestTable:

@@ -46,6 +46,14 @@ def test_every_verb_has_help_with_an_example_of_itself(verb: tuple[str, ...]) ->
     assert any(set(verb) <= set(line.split()) for line in examples.splitlines())
 
 
+@pytest.mark.parametrize("nouns", [(), ("share",)], ids=["the program", "a noun"])
+def test_without_a_verb_there_is_help(nouns: tuple[str, ...]) -> None:
+    ended = run(*nouns)
+
+    assert ended.code == Exit.USAGE
+    assert "Commands:" in ended.out + ended.err
+
+
 def test_help_loads_nothing_heavy() -> None:
     heavy = ("httpx", "rich", "starlette", "sqlalchemy", "uvicorn", "pyroute2", "qemu")
     code = f"import sys, isthmus.cli.main; print([name for name in {heavy} if name in sys.modules])"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -279,6 +282,39 @@ def test_the_beginning_of_an_id_is_found_among_many(here: Site) -> None:
     ended = here.run("share", "show", "0000")
     assert ended.code == Exit.CONFLICT
     assert "and others" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("share show", {"photos", "abcd0000-0000-4000-8000-000000000001"}),
+        ("share create x --pool", {"p1"}),
+        ("share create x --type", {"default"}),
+        ("guest add x --host", {"h1"}),
+        ("pool show q", set()),
+    ],
+)
+def test_the_shell_completes_what_the_service_knows(
+    nobody_changes: Site, words: str, found: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = f"isthmus --api unix:{nobody_changes.socket} {words} "
+    monkeypatch.setenv("_ISTHMUS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split())))
+
+    assert set(run().out.split()) == found
+
+
+def test_a_name_that_the_terminal_cannot_write_is_escaped(here: Site) -> None:
+    _share(here, "写真")
+    command = [sys.executable, "-m", "isthmus", "--api", f"unix:{here.socket}", "share", "list"]
+
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u5199\u771f" in done.stdout
 
 
 @pytest.mark.parametrize("text", ["", "abc", "nope", "ffff", "../pools", "photos/..", "x" * 200, "%2e%2e"])

@@ -14,7 +14,7 @@ import pytest
 
 from isthmus.model.errors import Conflict, Invalid, KernelRefused, Refused
 from isthmus.model.layout import Layout
-from isthmus.service.server import TcpAddress, listening, serve
+from isthmus.service.server import TcpAddress, listening
 from isthmus.service.service import Service
 from isthmus.store import Changed
 from tests import service_kit as kit
@@ -75,19 +75,6 @@ async def test_stopping_answers_those_who_wait_at_once(service: Service, layout:
             assert not waiting.done()
         async with asyncio.timeout(5):
             assert (await waiting).status_code == 204
-
-
-async def test_serve_runs_until_it_is_told_to_stop(tmp_path: Path, layout: Layout) -> None:
-    store, stop = kit.opened(tmp_path), asyncio.Event()
-    running = asyncio.create_task(serve(store, layout.api_socket, stop))
-    transport = httpx.AsyncHTTPTransport(uds=str(layout.api_socket), retries=10)
-    async with httpx.AsyncClient(transport=transport, base_url="http://isthmus") as client:
-        assert (await client.get("/v1/health")).json() == {"status": "ok", "revision": 0}
-    stop.set()
-    async with asyncio.timeout(10):
-        await running
-    store.close()
-    assert not layout.api_socket.exists()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

@@ -183,6 +183,19 @@ class TestPowers:
             kit.ask(store, type_name="plain", source_share=plain.id)
         update(store, plain, size=128 * MIB)
 
+    def test_what_never_grew_can_be_given_its_size_back_without_the_power_to_shrink(
+        self, store: Store, plain: ShareRow
+    ) -> None:
+        full = replace(kit.ABLE, free=0)
+        wanted = update(store, plain, size=200 * MIB)
+        failed = ShareReport(Condition(Phase.FAILED, "no room", "no-room"), size=100 * MIB)
+        kit.report(store, shares={plain.id: failed}, pools={kit.POOL: full})
+        with pytest.raises(Refused, match="no shrink"):
+            update(store, wanted, size=99 * MIB)
+        update(store, wanted, size=100 * MIB)
+        kit.all_well(store)
+        assert kit.row(store, plain).status == ShareStatus.AVAILABLE
+
     def test_too_small_is_invalid_and_says_the_least(self, store: Store) -> None:
         with pytest.raises(Invalid, match="needs at least 8 MiB") as caught:
             kit.ask(store, size=7 * MIB)

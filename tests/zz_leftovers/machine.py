@@ -18,7 +18,7 @@ MACHINE = pytest.StashKey[dict[str, frozenset[str]]]()
 
 # Whatever a test makes bears its layout's prefix (tests/conftest.py) or lies in its temporary directory. Others may
 # work on the machine meanwhile.
-_MARK = re.compile(r"istest|isthmus|pytest-of-|/tap[0-9a-f]{12}$")
+_MARK = re.compile(r"istest|pytest-of-|/tap[0-9a-f]{12}$")
 
 
 def things() -> dict[str, frozenset[str]]:
