@@ -20,7 +20,7 @@ def upgrade(engine: sa.Engine) -> None:
     """The tables are those of ``HEAD``; several processes may call this at once. Raises ``Refused`` for a database
     that a newer Isthmus wrote: going back is the operator's decision (restore a backup)."""
     with engine.connect() as connection, connection.begin():
-        if _behind(connection) is False:
+        if not _behind(connection):
             return
     with engine.connect().execution_options(writer=True) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
