@@ -148,9 +148,10 @@ def _resize(tx: Tx, share: ShareRow, size: int) -> ShareRow:
     doing = f"resize share {share.id}"
     _check_steady(share, doing)
     if size < share.size:
-        pools.check_power(home, share.filesystem, Power.SHRINK, doing)
         pools.check_minimum(home, share.filesystem, size)
-    elif size > share.actual:
+    if size < share.actual:
+        pools.check_power(home, share.filesystem, Power.SHRINK, doing)
+    elif size > max(share.size, share.actual):
         pools.check_room(tx, home, size - max(share.size, share.actual), doing)
     share = tx.move(share, ShareStatus.EXTENDING if size > share.size else ShareStatus.SHRINKING)
     share = tx.want(share, size=size)
