@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
@@ -22,6 +23,8 @@ from isthmus.service.routes import ROUTES, Route
 from isthmus.service.service import Service
 from isthmus.wire.api import Fault
 from isthmus.wire.decode import decode
+
+LOG = logging.getLogger(__name__)
 
 JSON = "application/json"
 
@@ -126,6 +129,9 @@ async def _gone(_request: Request, _error: Exception) -> Response:
 async def _unexpected(request: Request, _error: Exception) -> Response:
     """A defect. Starlette raises it again after this answer, so that the server logs it with its traceback."""
     request_id = _request_id(request)
+    LOG.error(
+        "%s %s failed by a defect, whose traceback follows (request %s)", request.method, request.url.path, request_id
+    )
     message = f"cannot answer: a defect of the service; its log has more (request {request_id})"
     fault = Fault(code="internal", message=message, detail={}, request_id=request_id)
     return faults.envelope(500, fault, {"X-Request-Id": request_id})  # it is sent from outside of RequestIds

@@ -11,13 +11,12 @@ from typing import Any
 from isthmus import __version__
 from isthmus.model.desired import Desired, Report
 from isthmus.model.errors import Conflict, Exhausted, Invalid, IsthmusError, NotFound, Refused, Unavailable
+from isthmus.model.names import MIB
 from isthmus.service import faults
 from isthmus.service.call import Call, Reply
 from isthmus.service.handlers import about, events, guests, hosts, pools, shares, snapshots
 from isthmus.service.parameters import PATHS, QUERIES
 from isthmus.wire import api, openapi
-
-MIB = 1 << 20
 
 
 class Access(Enum):

@@ -14,7 +14,6 @@ import uvicorn
 
 from isthmus.model.errors import Conflict, Invalid, KernelRefused, Refused
 from isthmus.service.service import Service
-from isthmus.store import Store
 
 GRACE = 5
 """Seconds that running requests have when the server stops. Long-polls are answered at once."""
@@ -93,16 +92,6 @@ async def _up(server: _Server, running: asyncio.Task[None]) -> None:
     up.cancel()
     if running.done():
         await running
-
-
-async def serve(store: Store, address: Address, stop: asyncio.Event) -> None:
-    """Answer at ``address`` until ``stop`` is set or the caller is cancelled. Raises what ``listening`` raises."""
-    service = Service(store)
-    try:
-        async with listening(service, address):
-            await stop.wait()
-    finally:
-        await service.close()
 
 
 def _bind(address: Address) -> socket.socket:

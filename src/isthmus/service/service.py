@@ -69,8 +69,8 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     async def write(self, work: Callable[[Tx], Value]) -> Value:
-        """What ``work`` makes of the one writing transaction, committed, in a thread. It commits even if the caller is
-        cancelled meanwhile."""
+        """What ``work`` makes of the one writing transaction, committed, in a thread. What has begun commits even if
+        the caller is cancelled meanwhile."""
 
         def run() -> Value:
             with self._store.write() as tx:

@@ -11,7 +11,7 @@ from isthmus.model.errors import Invalid
 
 Value = TypeVar("Value")
 
-# msgspec keeps no structure of its errors. These are its texts (0.18 to 0.22), held by tests/unit/test_wire_decode.py:
+# msgspec keeps no structure of its errors. These are its texts (0.18 to 0.22; tests/unit/test_wire_documents.py):
 #   Expected `str`, got `int` - at `$.project`
 #   Object contains unknown field `bogus`
 #   Object missing required field `pool` - at `$.shares[...]`
