@@ -287,20 +287,21 @@ def test_the_beginning_of_an_id_is_found_among_many(here: Site) -> None:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("share show", {"photos", "abcd0000-0000-4000-8000-000000000001"}),
-        ("share create x --pool", {"p1"}),
-        ("share create x --type", {"default"}),
-        ("guest add x --host", {"h1"}),
+        ("share show ", {"photos", "abcd0000-0000-4000-8000-000000000001"}),
+        ("share create x --pool ", {"p1"}),
+        ("share create x --type ", {"default"}),
+        ("guest add x --host ", {"h1"}),
+        ("share show ph", {"photos"}),
         ("pool show q", set()),
     ],
 )
 def test_the_shell_completes_what_the_service_knows(
     nobody_changes: Site, words: str, found: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = f"isthmus --api unix:{nobody_changes.socket} {words} "
+    line = f"isthmus --api unix:{nobody_changes.socket} {words}"
     monkeypatch.setenv("_ISTHMUS_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", line)
-    monkeypatch.setenv("COMP_CWORD", str(len(line.split())))
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
 
     assert set(run().out.split()) == found
 

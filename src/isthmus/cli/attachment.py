@@ -87,7 +87,7 @@ def detach(
         ),
     ],
     guest: Annotated[
-        str, typer.Argument(metavar="[GUEST]", help="with a share: from whom", autocompletion=suggest(GUESTS))
+        str, typer.Argument(metavar="GUEST", help="with a share: from whom", autocompletion=suggest(GUESTS))
     ] = "",
     wait: WaitOption = True,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,

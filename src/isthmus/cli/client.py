@@ -18,7 +18,6 @@ from isthmus.wire.api import (
     EventView,
     FaultEnvelope,
     GuestView,
-    Health,
     HostView,
     Page,
     PoolView,
@@ -36,6 +35,7 @@ View = TypeVar("View", bound=msgspec.Struct)
 Value = TypeVar("Value")
 
 PAGE = 500
+NOT_FOUND = 404
 ANSWER_SECONDS = 30.0
 """How long an answer may take, beyond what a long-poll asks for."""
 
@@ -92,10 +92,6 @@ class Client:
     def close(self) -> None:
         """The connection is closed."""
         self._http.close()
-
-    def health(self) -> Health:
-        """The service answers."""
-        return decode(self._ask("GET", "/v1/health").content, Health, "answer")
 
     def page(self, noun: Noun[View], query: Mapping[str, str]) -> Page[View]:
         """A part of the list of what passes the query, in the order of keys."""

@@ -74,7 +74,7 @@ async def _desired(cli: Session, config: Config) -> Desired | None:
     from isthmus.agent.remote import RemoteOrders  # noqa: PLC0415 - see above
 
     try:
-        async with RemoteOrders(config.service) as orders:
+        async with RemoteOrders(cli.address) as orders:
             return await orders.desired(config.host, 0, 0)
     except Unavailable as error:
         document = await asyncio.to_thread(_kept, config)

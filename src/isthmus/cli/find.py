@@ -6,13 +6,12 @@ import re
 import uuid
 from collections.abc import Mapping
 
-from isthmus.cli.client import ATTACHMENTS, Answered, Client, NotFoundHere, Noun, View
+from isthmus.cli.client import ATTACHMENTS, NOT_FOUND, Answered, Client, NotFoundHere, Noun, View
 from isthmus.model.errors import Conflict, Invalid
 from isthmus.model.names import parse_slug, parse_title, parse_uuid
 
 MOST_SHOWN = 6
 DIGITS = 32
-NOT_FOUND = 404
 _BEGINNING = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from msgspec import UNSET
 
-from isthmus.cli.client import GUESTS
+from isthmus.cli.client import GUESTS, HOSTS
 from isthmus.cli.output import Column, Columns, short, when
 from isthmus.cli.session import Session, noun_app, verb
 from isthmus.cli.suggest import suggest
@@ -47,7 +47,9 @@ def add(
     uuid: Annotated[str, typer.Argument(metavar="UUID", help="the id that its hypervisor knows it by")],
     *,
     project: Annotated[str, typer.Option(metavar="PROJECT", help="whose it is: it gets shares of this project only")],
-    host: Annotated[str, typer.Option(metavar="HOST", help="where it runs; default: this host")] = "",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="where it runs; default: this host", autocompletion=suggest(HOSTS))
+    ] = "",
     name: Annotated[str, typer.Option(metavar="NAME", help="what you call it")] = "",
     static: Annotated[bool, typer.Option("--static", help="keep its link and gateway even without shares")] = False,
 ) -> None:
@@ -60,7 +62,9 @@ def add(
 def list_(
     cli: Session,
     project: Annotated[str, typer.Option(metavar="PROJECT", help="only this project's")] = "",
-    host: Annotated[str, typer.Option(metavar="HOST", help="only those on this host")] = "",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="only those on this host", autocompletion=suggest(HOSTS))
+    ] = "",
 ) -> None:
     """List guests, and whether their hypervisor processes answer."""
     filters = {key: value for key, value in (("project", project), ("host", host)) if value}

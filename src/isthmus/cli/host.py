@@ -39,7 +39,7 @@ FIELDS: Columns[HostView] = (
 @verb(app, "add", "isthmus host add", "isthmus host add h2")
 def add(
     cli: Session,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="default: this host", show_default=False)] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="default: this host", show_default=False)] = "",
 ) -> None:
     """Register a host. Its agent may then fetch what should be on it."""
     cli.out.one(HOSTS, cli.api.create(HOSTS, HostCreate(name=name or cli.config.host)), FIELDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -51,7 +53,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help=HELP, epilog=EPILOG)
+@app.callback(help=HELP, epilog=EPILOG, no_args_is_help=True)
 def root(
     context: typer.Context,
     *,
@@ -74,4 +76,6 @@ def root(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command. Ends by ``SystemExit`` with a code of ``cli.exits``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what the terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     app(args=argv, prog_name="isthmus")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from msgspec import UNSET
 
-from isthmus.cli.client import POOLS
+from isthmus.cli.client import HOSTS, POOLS
 from isthmus.cli.output import Column, Columns, size, when
 from isthmus.cli.session import Session, TimeoutOption, WaitOption, noun_app, verb
 from isthmus.cli.suggest import suggest
@@ -52,7 +52,9 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="the pool's name")],
     *,
     path: Annotated[str, typer.Option(metavar="DIR", help="a directory on the host that is the pool's alone")],
-    host: Annotated[str, typer.Option(metavar="HOST", help="where it is; default: this host")] = "",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="where it is; default: this host", autocompletion=suggest(HOSTS))
+    ] = "",
     overcommit: Annotated[float, typer.Option(metavar="RATIO", help="how often its room may be promised")] = 1.0,
     reserve: Annotated[str, typer.Option(metavar="SIZE", help=RESERVE_HELP)] = "0",
     wait: WaitOption = True,

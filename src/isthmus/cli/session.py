@@ -15,7 +15,7 @@ from isthmus.cli.client import Client, Noun, View
 from isthmus.cli.exits import Exit, exit_of
 from isthmus.cli.find import find
 from isthmus.cli.output import Format, Printer
-from isthmus.cli.wait import LONGEST_WAIT, Patience
+from isthmus.cli.wait import Patience
 from isthmus.model.config import Config, load_config
 from isthmus.model.errors import IsthmusError
 
@@ -27,7 +27,8 @@ FormatOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but results and errors")]
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="wait until it is done")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="wait no longer than this")]
-DEFAULT_TIMEOUT = LONGEST_WAIT
+DEFAULT_TIMEOUT = 600.0
+"""How long a verb waits unless it is told otherwise, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,15 @@ class Session:
         """Raises ``Invalid`` for a file that cannot be read."""
         return load_config(self._options.config)
 
+    @property
+    def address(self) -> str:
+        """Where the service is."""
+        return self._options.api or self.config.service
+
     @functools.cached_property
     def api(self) -> Client:
         """Raises ``Invalid`` for an address that is none."""
-        return Client(self._options.api or self.config.service)
+        return Client(self.address)
 
     def find(self, noun: Noun[View], text: str, **within: str) -> View:
         """The object that the user means by ``text``. See ``find.find``."""
@@ -126,4 +132,10 @@ def verb(
 
 def noun_app(text: str) -> typer.Typer:
     """The verbs of one noun."""
-    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"max_content_width": 100},
+    )

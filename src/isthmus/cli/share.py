@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.client import SHARES, SNAPSHOTS, Noun
+from isthmus.cli.client import POOLS, SHARES, SNAPSHOTS, TYPES, Noun
 from isthmus.cli.output import Column, Columns, short, size, when
 from isthmus.cli.session import DEFAULT_TIMEOUT, Session, TimeoutOption, WaitOption, noun_app, verb
 from isthmus.cli.suggest import suggest
@@ -55,9 +55,11 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="what you call it; need not be unique")],
     *,
     project: Annotated[str, typer.Option(metavar="PROJECT", help="whose it is")],
-    pool: Annotated[str, typer.Option(metavar="POOL", help="where it is kept")],
+    pool: Annotated[str, typer.Option(metavar="POOL", help="where it is kept", autocompletion=suggest(POOLS))],
     size: Annotated[str, typer.Option(metavar="SIZE", help="bytes, or 512M, 10G, 1T; a hard limit")],
-    type_: Annotated[str, typer.Option("--type", metavar="TYPE", help="see `isthmus type list`")] = "default",
+    type_: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="see `isthmus type list`", autocompletion=suggest(TYPES))
+    ] = "default",
     from_snapshot: Annotated[
         str, typer.Option(metavar="SNAPSHOT", help="begin as a copy of it", autocompletion=suggest(SNAPSHOTS))
     ] = "",
@@ -88,7 +90,9 @@ def create(
 def list_(
     cli: Session,
     project: Annotated[str, typer.Option(metavar="PROJECT", help="only this project's")] = "",
-    pool: Annotated[str, typer.Option(metavar="POOL", help="only those in this pool")] = "",
+    pool: Annotated[
+        str, typer.Option(metavar="POOL", help="only those in this pool", autocompletion=suggest(POOLS))
+    ] = "",
 ) -> None:
     """List shares."""
     filters = {key: value for key, value in (("project", project), ("pool", pool)) if value}

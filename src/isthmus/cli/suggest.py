@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def suggest(noun: Noun[Any]) -> Suggest:
 
     def complete(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         try:
-            views = _client(context).all(noun)
+            with contextlib.closing(_client(context)) as client:
+                views = client.all(noun)
         except IsthmusError:
             return []  # a shell that completes has no place for errors
         return [found for view in views for found in _words(noun, view) if found[0].startswith(incomplete)]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
-from isthmus.cli.client import Answered, Client, Noun, View
+from isthmus.cli.client import NOT_FOUND, Answered, Client, Noun, View
 from isthmus.model.errors import IsthmusError
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     Staged = ShareView | SnapshotView | AttachmentView
 
 POLL_SECONDS = 20.0
-LONGEST_WAIT = 600.0
-"""How long a verb waits unless it is told otherwise, in seconds."""
-NOT_FOUND = 404
 
 
 class WaitExpired(IsthmusError):
