@@ -99,9 +99,14 @@ async def mend(
             todo = [finding for finding in todo if finding.kind != Remnant.DATA]
         if not todo:
             break
-        for finding in todo:
+        for finding in sorted(todo, key=_turn):
             tried[finding] = await _mend_one(finding, equipment, layout)
     return diagnosis, tuple(tried.items())
+
+
+def _turn(finding: Finding) -> int:
+    """Directories come last, after what is mounted in them."""
+    return int(finding.kind == Remnant.DIRECTORY)
 
 
 async def _mend_one(finding: Finding, equipment: Equipment, layout: Layout) -> str:
@@ -127,7 +132,7 @@ async def _remove(leftover: Leftover, equipment: Equipment, layout: Layout) -> N
             path = Path(leftover.name)
             if not path.is_relative_to(layout.run) or path == layout.run:
                 raise HostFailure(f"cannot remove {path}: it is not below {layout.run}")
-            await asyncio.to_thread(shutil.rmtree, path)
+            await asyncio.to_thread(_remove_directory, path)
         case Remnant.MOUNT:
             await asyncio.to_thread(mounts.unmount, leftover.name)
         case Remnant.LOOP:
@@ -141,6 +146,15 @@ async def _remove(leftover: Leftover, equipment: Equipment, layout: Layout) -> N
             await equipment.driver(leftover.pool).delete(ShareId(leftover.serves))
         case Remnant.DATA:
             raise HostFailure(f"cannot delete share data {leftover.name}: its pool is not known")
+
+
+def _remove_directory(path: Path) -> None:
+    """Never what is mounted there: that may be a share's data."""
+    true = path.resolve()
+    for entry in mounts.mounts():
+        if Path(entry.target).is_relative_to(true):
+            raise HostFailure(f"cannot remove {path}: something is mounted at {entry.target}")
+    shutil.rmtree(path)
 
 
 def _end_unit(layout: Layout, unit: str) -> None:
@@ -188,8 +202,9 @@ def _mounts(layout: Layout) -> Iterator[Leftover]:
 def _loops(pools: tuple[Pool, ...]) -> Iterator[Leftover]:
     for device, backing in loop.devices():
         for pool in pools:
-            if backing.is_relative_to(pool.path):
-                parts = backing.relative_to(pool.path).parts
+            path = Path(pool.path).resolve()  # the kernel tells the true path
+            if backing.is_relative_to(path):
+                parts = backing.relative_to(path).parts
                 yield Leftover(Remnant.LOOP, device, parts[1].split(".")[0] if len(parts) > 1 else "", pool.name)
 
 
