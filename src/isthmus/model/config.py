@@ -11,7 +11,7 @@ listen = "unix:/run/isthmus/api.sock"          # or http://127.0.0.1:PORT
 [agent]
 service = "unix:/run/isthmus/api.sock"         # where the agent finds the service; default: service.listen
 qmp = "/run/isthmus/qmp"                       # QMP sockets of guests: GUEST-UUID.qmp
-audit = 15.0                                   # seconds between full looks at the host
+audit = 60.0                                   # seconds between full looks at the host
 [link]
 network = "169.254.77.2/31"
 """
@@ -43,7 +43,7 @@ class Config:
     listen: str = ""
     service: str = ""
     qmp: Path = Path()
-    audit: float = 15.0
+    audit: float = 60.0
     network: str = "169.254.77.2/31"
 
 
@@ -81,7 +81,7 @@ def parse_config(text: str, name: str = "configuration") -> Config:
             listen=listen,
             service=reader.text("agent.service", ""),
             qmp=Path(reader.text("agent.qmp", "")),
-            audit=reader.number("agent.audit", 15.0, least=0.1),
+            audit=reader.number("agent.audit", 60.0, least=0.1),
             network=_network(reader.text("link.network", "169.254.77.2/31")),
         )
     )
@@ -154,7 +154,7 @@ def _absolute(text: str, key: str) -> Path:
     path = Path(text)
     if not path.is_absolute() or ".." in path.parts or path == Path("/"):
         raise Invalid(f"cannot use {text!r} as {key}: give an absolute path without '..'", field=key)
-    return path
+    return path.resolve()  # as the kernel tells the places of mounts: /var/run is a link
 
 
 def _network(text: str) -> str:

@@ -74,6 +74,7 @@ def parse_project(text: str, field: str = "project") -> ProjectId:
 
 def parse_title(text: str, field: str = "name") -> str:
     """A tenant's free name: at most 255 characters, nothing that a terminal or a log would act upon."""
+    text = unicodedata.normalize("NFC", text)
     if len(text) > MAX_TITLE:
         raise Invalid(f"cannot use {_shown(text)} as {field}: longer than {MAX_TITLE} characters", field=field)
     for character in text:
@@ -83,7 +84,7 @@ def parse_title(text: str, field: str = "name") -> str:
                 "a control, format or line-breaking character",
                 field=field,
             )
-    return unicodedata.normalize("NFC", text)
+    return text
 
 
 def parse_place(text: str, field: str = "at") -> str:
@@ -92,6 +93,7 @@ def parse_place(text: str, field: str = "at") -> str:
     No ``.`` or ``..``, no empty component, no quote, backslash, glob or control character: the place
     goes into a gateway's configuration and into the guest's mount command.
     """
+    text = unicodedata.normalize("NFC", text)  # first: it makes U+037E a semicolon, and U+1FEF a backquote
     if not text.startswith("/"):
         raise Invalid(f"cannot use {_shown(text)} as {field}: a place begins with /", field=field)
     if len(text.encode("utf-8", "surrogatepass")) > MAX_PLACE:
@@ -103,7 +105,7 @@ def parse_place(text: str, field: str = "at") -> str:
         raise Invalid(f"cannot use {_shown(text)} as {field}: deeper than {MAX_DEPTH} levels", field=field)
     for part in parts:
         _check_component(part, text, field)
-    return unicodedata.normalize("NFC", text)
+    return text
 
 
 def places_overlap(one: str, other: str) -> bool:
