@@ -47,11 +47,13 @@ class Memory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tempo:
-    """Times in seconds. ``audit``: everything is looked at this often even if nothing happens. ``heartbeat``: a report
-    is sent this often even if nothing changed. ``look``: deadline for looking at one part. ``poll``: how long one
-    request for a document waits. ``retry``: pause after the service did not answer."""
+    """Times in seconds. ``audit``: everything is looked at this often even if nothing happens. ``pools``: the pools are
+    looked at this often, since the kernel does not tell when one is full or a file system stops. ``heartbeat``: a
+    report is sent this often even if nothing changed. ``look``: deadline for looking at one part. ``poll``: how long
+    one request for a document waits. ``retry``: pause after the service did not answer."""
 
-    audit: float = 15.0
+    audit: float = 60.0
+    pools: float = 15.0
     heartbeat: float = 30.0
     look: float = 5.0
     poll: float = 60.0
@@ -85,7 +87,7 @@ class Agent:
         self._posted: Report | None = None
         self._post = asyncio.Event()
         self._notices: list[Notice] = []
-        self._audit_at = self._heartbeat_at = self._clock()
+        self._audit_at = self._pools_at = self._heartbeat_at = self._clock()
         self._cycle = 0
 
     async def run(self) -> None:
@@ -139,7 +141,8 @@ class Agent:
         self._log(want, begun, len(waiting), now - began)
         if self._dirty:
             return 0.0
-        return max(0.0, min([self._audit_at, self._heartbeat_at, *(due for due in waiting if due > now)]) - now)
+        due = [self._audit_at, self._pools_at, self._heartbeat_at, *(due for due in waiting if due > now)]
+        return max(0.0, min(due) - now)
 
     def _chains(self) -> set[Chain]:
         return {chain for chain, _ in self._running.values()}
@@ -148,6 +151,9 @@ class Agent:
         if now >= self._audit_at:
             self._dirty |= self._observer.parts()
             self._audit_at = now + self._tempo.audit
+        if now >= self._pools_at:
+            self._dirty |= {part for part in self._observer.parts() if part[0] is Kind.POOL}
+            self._pools_at = now + min(self._tempo.pools, self._tempo.audit)
         parts, self._dirty = self._dirty, set()
         return parts | {part for part in self._observer.parts() if not self._observer.knows(part)}
 
