@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.agent.loop import Agent, Tempo
-from isthmus.agent.steps import CreateShare, MountShare, PlugNic, Present, StartGateway, UnplugNic
+from isthmus.agent.steps import CreateShare, MountShare, PlugNic, Present, ReleaseShare, StartGateway, UnplugNic
 from isthmus.model.attachment import AttachmentSpec, GatewaySeen, Mode
 from isthmus.model.desired import Desired, Phase
 from isthmus.model.errors import Exhausted, HostFailure
@@ -185,6 +185,19 @@ async def test_a_guest_that_never_lets_go_keeps_only_a_dead_wire(host: Host, des
             while (Mode.NFS, G1) in host.world.gateways:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert G1 in host.world.links
+
+
+async def test_a_file_system_that_stopped_is_found_though_nobody_tells(host: Host, desk: Desk) -> None:
+    """Its disk was full. Its guest is given a whole one again, the other guest is not disturbed."""
+    async with running(host, desk, tempo=replace(TEMPO, pools=0.02)):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+        before = len(host.done)
+        host.world.shares[P][S1] = replace(host.world.shares[P][S1], wounded=True)
+        async with asyncio.timeout(5):
+            while host.world.shares[P][S1].wounded or not host.world.gateways[Mode.NFS, G1].exports:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    assert [type(step) for step in host.done[before:]] == [Present, ReleaseShare, MountShare, Present]
 
 
 async def test_a_restarted_agent_finds_all_in_order_and_does_nothing(host: Host, desk: Desk) -> None:
