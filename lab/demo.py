@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import uuid
@@ -22,9 +23,12 @@ from time import monotonic
 from rich.console import Console
 from rich.markup import escape
 
+from isthmus.agent.assemble import agent_runs
 from isthmus.model.config import load_config
-from lab.guest import Guest, GuestError, GuestFailed
-from lab.image import guest_image
+from isthmus.model.errors import IsthmusError
+from isthmus.model.layout import Layout
+from lab.guest import Guest, GuestError, GuestFailed, die_with_parent
+from lab.image import CannotBuild, guest_image
 from lab.sweep import sweep
 
 PREFIX = "isthmus-demo"
@@ -85,10 +89,7 @@ class Demo:
 
     async def value(self, *words: str) -> str:
         """The same, for its one value."""
-        console.print(f"   [green]$[/] isthmus {escape(' '.join(words))}", soft_wrap=True)
-        out = await self.isthmus("-f", "value", *words, quiet=True)
-        console.print(f"     {escape(out.strip())}", style="dim")
-        return out.strip()
+        return (await self.isthmus("-f", "value", *words)).strip()
 
     async def inside(self, guest: Guest, script: str) -> str:
         """Run something in the virtual machine, and show it."""
@@ -134,6 +135,7 @@ class Demo:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=die_with_parent,
             )
         try:
             await self._answering(process)
@@ -241,14 +243,32 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
+def _swept(demo: Demo) -> list[str]:
+    """Nothing is left of the demo. Returns what could not be removed, and why."""
+    try:
+        return asyncio.run(sweep(load_config(demo.config), {"fast": demo.work / "pool"}))
+    except IsthmusError as error:
+        return [error.message]
+
+
 def main() -> int:
     """Exit code 0 if every chapter did what it says."""
     if os.geteuid() != 0:
         console.print("cannot run the demo: it makes namespaces and mounts: run it as root")
         return 2
+    if agent_runs(Layout(PREFIX, RUN)):
+        console.print(f"cannot run the demo: another one runs below {RUN}")
+        return 1
     console.rule("[bold]Isthmus: a virtual machine, its gateway, its share")
-    with console.status("building the guest image (once)") as status:
-        guest_image(lambda what: status.update(f"guest image: {what}"))
+    try:
+        with console.status("building the guest image (once)") as status:
+            guest_image(lambda what: status.update(f"guest image: {what}"))
+    except CannotBuild as failure:
+        console.print(f"[bold red]The demo failed:[/] {escape(str(failure))}")
+        return 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM):  # a terminal that is closed is an interruption too
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     began = monotonic()
     work = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
     demo = Demo(work)
@@ -263,7 +283,7 @@ def main() -> int:
             console.print(escape(demo.log.read_text()[-4000:]), style="dim")
         return 1
     finally:
-        for complaint in asyncio.run(sweep(load_config(demo.config), {"fast": work / "pool"})):
+        for complaint in _swept(demo):
             console.print(f"could not be removed: {escape(complaint)}", style="red")
         shutil.rmtree(work)
     console.rule(f"[bold green]all done in {_seconds(monotonic() - began)}")

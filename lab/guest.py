@@ -23,7 +23,7 @@ from qemu.qmp import QMPClient, QMPError
 from lab.channel import Channel, GuestError, GuestFailed, GuestGone, Result
 from lab.image import GuestImage, guest_image
 
-__all__ = ["Guest", "GuestError", "GuestFailed", "GuestGone", "Result", "machine"]
+__all__ = ["Guest", "GuestError", "GuestFailed", "GuestGone", "Result", "die_with_parent", "machine"]
 
 CHANNELS = 6
 WORDS = (
@@ -164,7 +164,7 @@ class Guest:
                 *self._arguments(image, control[1].fileno(), [line[1].fileno() for line in lines]),
                 pass_fds=[pair[1].fileno() for pair in (control, *lines)],
                 stdin=asyncio.subprocess.DEVNULL,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         finally:
             for pair in (control, *lines):
@@ -209,5 +209,6 @@ class Guest:
         self.console.unlink(missing_ok=True)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Called in a new process: it ends when its parent does, however that ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
