@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -274,6 +275,39 @@ async def test_a_frozen_qemu_is_left_out_until_it_answers(world: QemuWorld) -> N
         assert (await world.hypervisor.guests()).keys() == {other}
     world.machines[frozen].process.send_signal(signal.SIGCONT)
     await until(lambda: sees(world, {frozen, other}))
+
+
+GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"id": %s}',
+        b'{"id": %s, "error": {}}',
+        b'{"id": %s, "error": {"class": "CommandNotFound", "desc": "no"}}',
+        b'{"id": %s, "return": [{"name": 1}]}',
+        b'{"id": %s, "return": "\xff"}',
+        b"[" * 200_000,
+        b"nonsense",
+    ],
+)
+async def test_one_that_talks_nonsense_hides_no_other(world: QemuWorld, answer: bytes) -> None:
+    good, odd = await world.start(), GuestId(new_id())
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GREETING + b"\n")
+        while line := await reader.readline():
+            request = json.loads(line)
+            known = request["execute"] == "qmp_capabilities"
+            said = b'{"id": %s, "return": {}}' if known else answer
+            writer.write((said % json.dumps(request["id"]).encode() if b"%s" in said else said) + b"\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(talk, world.path(odd)):
+        await until(lambda: sees(world, {good}))
+        assert (await world.hypervisor.guests()).keys() == {good}
+        await world.hypervisor.close()
 
 
 async def test_a_monitor_that_becomes_free_is_taken(world: QemuWorld) -> None:

@@ -24,7 +24,7 @@ import msgspec
 
 from isthmus.hypervisor import nic
 from isthmus.hypervisor.session import Hangup, QmpEvent, Session, Standing
-from isthmus.model.errors import HostFailure, Invalid, IsthmusError, KernelRefused, NotFound, Unavailable
+from isthmus.model.errors import Invalid, IsthmusError, KernelRefused, NotFound, Unavailable
 from isthmus.model.guest import GuestEvent, GuestEventKind, GuestSeen, GuestState, NicPlug, Plug
 from isthmus.model.layout import Layout
 from isthmus.model.names import GuestId, parse_uuid
@@ -238,10 +238,10 @@ class QmpHypervisor:
             status, devices = await asyncio.gather(session.execute("query-status", {}, _Status), nic.devices(session))
         except Hangup:
             return None
-        except HostFailure as error:  # one odd guest hides no other
+        except IsthmusError as error:  # one odd guest hides no other
             _log.warning("%s", error)
             return None
-        plugs = frozenset(name for name in devices if name.startswith(self._prefix))
+        plugs = frozenset(name for name in devices if name.startswith(self._prefix) and name.isascii())
         state = _STATES.get(status.status, GuestState.PAUSED)
         return GuestSeen(session.guest, state, plugs, plugs & line.leaving.keys())
 

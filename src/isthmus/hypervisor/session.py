@@ -29,6 +29,9 @@ from isthmus.model.names import GuestId
 # Whatever it logs as an error it also raises, and a socket that refuses is an everyday matter here.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
+# How a conversation ends; the last two by what is no UTF-8, or nested too deeply.
+_ENDS = (QMPError, OSError, EOFError, UnicodeDecodeError, RecursionError)
+
 _Reply = TypeVar("_Reply")
 QmpEvent = Mapping[str, object]
 
@@ -90,6 +93,8 @@ class Session:
             raise HostFailure(f"cannot understand the answer of guest {self.guest} to {command}: {error}") from error
         except (ExecInterruptedError, StateError) as error:
             raise self._hangup(command) from error
+        except QMPError as error:
+            raise HostFailure(f"cannot understand what guest {self.guest} says to {command}: {error}") from error
 
     async def run(self, command: str, **arguments: object) -> None:
         """``execute`` where the answer says nothing. An underscore in a name stands for QMP's hyphen."""
@@ -112,14 +117,14 @@ class Session:
 
     async def _converse(self) -> None:
         try:
-            with contextlib.suppress(QMPError, OSError, EOFError):  # it hung up: that is what OVER says
+            with contextlib.suppress(*_ENDS):  # it hung up, or speaks no QMP: that is what OVER says
                 await self._client.connect(self._socket)
                 self._become(Standing.UP)
                 while self._client.runstate is Runstate.RUNNING:
                     await self._client.runstate_changed()
         finally:
             self._become(Standing.OVER)
-            with contextlib.suppress(QMPError, OSError, EOFError):
+            with contextlib.suppress(*_ENDS):
                 await self._client.disconnect()
             self._socket.close()
 
