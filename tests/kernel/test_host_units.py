@@ -41,6 +41,10 @@ def unit_of(layout: Layout, script: str, **more: object) -> Unit:
     return Unit(name="sh-one", argv=("/bin/sh", "-c", script), log=str(layout.run / "log"), **more)  # type: ignore[arg-type]
 
 
+def unit_of_python(layout: Layout, script: str) -> Unit:
+    return Unit("py-one", ("/usr/bin/python3", "-c", script), str(layout.run / "log"))
+
+
 async def logged(layout: Layout, word: str) -> str:
     """The log, once it holds ``word``."""
     return await asyncio.to_thread(_logged, layout.run / "log", word)
@@ -133,6 +137,39 @@ print("done", flush=True)
         assert lines[name] == denied, name
     assert lines["clone3"] == f"-1 {errno.ENOSYS}"
     assert lines["name_to_handle_at"] == "0 0"
+
+
+async def test_a_unit_has_no_socket_that_its_network_does_not_confine(
+    supervisor: ChildSupervisor, layout: Layout
+) -> None:
+    script = """
+import socket
+for family in range(0, 64):
+    try:
+        socket.socket(family, socket.SOCK_RAW if family == socket.AF_NETLINK else socket.SOCK_STREAM).close()
+    except OSError as error:
+        print(family, error.errno)
+    else:
+        print(family, 0)
+print("done", flush=True)
+"""
+    await _run_to_its_end(supervisor, unit_of_python(layout, script))
+    lines = dict(line.split(" ") for line in (await logged(layout, "done")).splitlines()[:-1])
+    opened = {int(family) for family, number in lines.items() if number == "0"}
+    assert opened == {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
+    assert lines[str(int(socket.AF_VSOCK))] == str(errno.EAFNOSUPPORT)
+
+
+async def test_whatever_a_unit_calls_itself_it_is_found(supervisor: ChildSupervisor, layout: Layout) -> None:
+    script = r"""
+import ctypes, time
+ctypes.CDLL(None).prctl(15, b"\xff\r) Z 1\x85", 0, 0, 0)
+print("named", flush=True)
+time.sleep(1000)
+"""
+    seen = await supervisor.start(unit_of_python(layout, script))
+    await logged(layout, "named")
+    assert await supervisor.observe() == {seen.name: seen}
 
 
 async def test_a_unit_sees_nothing_of_the_host(supervisor: ChildSupervisor, layout: Layout) -> None:

@@ -33,5 +33,10 @@ def test_bytes_that_are_not_utf_8_survive() -> None:
     assert entry.target == "/caf\udce9"
 
 
+def test_a_carriage_return_ends_no_line() -> None:
+    (entry,) = parse_mountinfo(b"1 2 0:1 / /a\rb rw - tmpfs none rw\n")
+    assert entry.target == "/a\rb"
+
+
 def test_nothing_is_mounted() -> None:
     assert parse_mountinfo(b"") == ()

@@ -214,12 +214,13 @@ def _not_started(unit: Unit, cause: str, detail: Mapping[str, str | int]) -> Hos
 def _leads_its_namespace(pid: int) -> bool:
     """Whether the process is number 1 of a pid namespace below ours, and no zombie (proc(5), status)."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    numbers = fields["NSpid"].split()
-    return len(numbers) > 1 and numbers[-1] == "1" and fields["State"][0] not in "ZX"
+    # Bytes: the first line is the process's name, which it may have made of anything but a newline.
+    fields = dict(line.split(b":\t", 1) for line in status.split(b"\n") if b":\t" in line)
+    numbers = fields[b"NSpid"].split()
+    return len(numbers) > 1 and numbers[-1] == b"1" and fields[b"State"][:1] not in b"ZX"
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def mounts_of(pid: int) -> tuple[MountEntry, ...]:
 def parse_mountinfo(text: bytes) -> tuple[MountEntry, ...]:
     """The lines of a mountinfo file (format: proc(5)); octal escapes are undone."""
     entries = []
-    for line in text.splitlines():
+    for line in text.split(b"\n")[:-1]:  # a path may hold a carriage return, which is not escaped
         fields = line.split(b" ")
         dash = fields.index(b"-", 6)  # optional fields end at a lone dash
         number, parent, device, root, target, options = (_unescape(field) for field in fields[:6])

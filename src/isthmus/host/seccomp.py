@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from functools import cache
 
 import pyseccomp
@@ -32,14 +33,19 @@ DENIED = (
     *("get_mempolicy", "set_mempolicy_home_node", "fanotify_init", "_sysctl", "sysfs", "ustat"),
 )
 
+FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
+"""Of sockets that a unit may open: those that its network namespace confines. Others lead past it (AF_VSOCK reaches the
+machine and its guests) or into little-used code of the kernel."""
+
 _NEW_NAMESPACES = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
 
 
 @cache
 def deny_list() -> bytes:
     """The filter as a BPF program (an array of struct sock_filter): EPERM for each of ``DENIED`` and for a clone into
-    new namespaces; ENOSYS for clone3, whose flags no filter can read, so that libraries fall back to clone. Calls of
-    another architecture kill the process."""
+    new namespaces; ENOSYS for clone3, whose flags no filter can read, so that libraries fall back to clone;
+    EAFNOSUPPORT for a socket of a family that is not of ``FAMILIES``. Calls of another architecture kill the process.
+    """
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     for name in DENIED:
         if _known(name):
@@ -47,6 +53,10 @@ def deny_list() -> bytes:
     for flag in _NEW_NAMESPACES:
         rules.add_rule(pyseccomp.ERRNO(errno.EPERM), "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
+    unknown = pyseccomp.ERRNO(errno.EAFNOSUPPORT)
+    for family in set(range(max(FAMILIES))) - set(FAMILIES):
+        rules.add_rule(unknown, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+    rules.add_rule(unknown, "socket", pyseccomp.Arg(0, pyseccomp.GT, max(FAMILIES)))
     with os.fdopen(os.memfd_create("seccomp", os.MFD_CLOEXEC), "r+b") as file:
         rules.export_bpf(file)
         file.seek(0)
