@@ -150,6 +150,25 @@ async def test_a_defect_in_one_step_is_a_failure_of_its_subject_alone(host: Host
         assert report.attachments[A1].code == "defect"
 
 
+async def test_a_defect_in_a_look_hides_its_part_alone(
+    host: Host, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    see = host.see
+
+    async def see_badly(part: str) -> None:
+        await see(part)
+        if part == f"pool {P}":
+            raise ValueError("a line that nobody expected")
+
+    monkeypatch.setattr(host, "see", see_badly)
+    async with running(host, desk):
+        await desk.order(FULL)
+        report = await desk.told(phases(a2=Phase.PRESENT))
+        assert report.attachments[A1].phase is Phase.WORKING
+        assert "a defect of isthmus" in report.pools[P].error
+    assert "a line that nobody expected" in caplog.text
+
+
 async def test_a_gateway_that_dies_comes_back_at_once(host: Host, desk: Desk) -> None:
     async with running(host, desk):
         await desk.order(FULL)

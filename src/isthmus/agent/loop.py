@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from isthmus.agent.boundary import told
 from isthmus.agent.equipment import Equipment, Orders
 from isthmus.agent.hands import do
 from isthmus.agent.observe import GATEWAYS, GUESTS, LINKS, Observer, Part, parts_changed_by
@@ -26,7 +27,7 @@ from isthmus.agent.plan import Observed, plan
 from isthmus.agent.reporting import notice_of, pool_reports, report, sentence_of
 from isthmus.agent.steps import Chain, Kind, Subject, phrase
 from isthmus.model.desired import Desired, Notice, PoolReport, Report
-from isthmus.model.errors import DeadlineExpired, HostFailure, IsthmusError, KernelRefused
+from isthmus.model.errors import DeadlineExpired, IsthmusError
 from isthmus.model.layout import Layout
 from isthmus.model.names import HostName, PoolName
 
@@ -178,13 +179,8 @@ class Agent:
                         await do(step, self._equipment)
                 except TimeoutError:
                     raise DeadlineExpired(phrase(step), step.deadline) from None
-        except IsthmusError as failure:
-            error = failure
-        except OSError as failure:
-            error = KernelRefused(phrase(chain.steps[0]), failure.errno or 0)
-        except Exception as failure:  # the one boundary: a bug in one chain must not stop the others
-            log.exception("cannot %s: a defect of isthmus", phrase(chain.steps[0]))
-            error = HostFailure(f"cannot {phrase(chain.steps[0])}: a defect of isthmus: {failure!r}", code="defect")
+        except Exception as failure:  # noqa: BLE001 - the boundary: what goes wrong in one chain stops no other
+            error = told(phrase(chain.steps[0]), failure)
         finally:
             del self._running[chain.subject]
             self._dirty |= parts_changed_by(chain)
@@ -234,8 +230,8 @@ class Agent:
             letter = replace(self._outbox, notices=tuple(self._notices))
             try:
                 await self._orders.report(letter)
-            except IsthmusError as error:
-                log.warning("cannot report to the service: %s", error)
+            except Exception as failure:  # noqa: BLE001 - a service that cannot take a report stops no chain
+                log.warning("cannot report to the service: %s", told("report", failure))
                 await asyncio.sleep(self._tempo.retry)
                 self._post.set()
                 continue
@@ -247,8 +243,8 @@ class Agent:
             after = self._want.revision if self._want is not None else 0  # documents count from 1
             try:
                 document = await self._orders.desired(self.host, after, self._tempo.poll)
-            except IsthmusError as error:
-                log.warning("cannot fetch what should be on host %s: %s", self.host, error)
+            except Exception as failure:  # noqa: BLE001 - nor does one that has no document for us
+                log.warning("cannot fetch what should be on host %s: %s", self.host, told("fetch", failure))
                 await asyncio.sleep(self._tempo.retry)
                 continue
             if document is not None and document != self._want:

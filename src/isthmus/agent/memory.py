@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
+from isthmus.host import files
 from isthmus.model.desired import Desired
 from isthmus.model.errors import Invalid
 from isthmus.wire.agent import decode_desired, encode_desired
@@ -31,14 +31,8 @@ class FileMemory:
 
     def save(self, desired: Desired) -> None:
         """Keep this one instead. A full disk is logged, not raised."""
-        new = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with new.open("wb") as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(encode_desired(desired))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            files.write_whole(self._path, encode_desired(desired))
         except OSError as error:
             log.warning("cannot keep the document in %s: %s", self._path, error)

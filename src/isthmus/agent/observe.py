@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from isthmus.agent.boundary import told
 from isthmus.agent.equipment import Equipment
 from isthmus.agent.plan import Observed
 from isthmus.agent.steps import Chain, Kind
 from isthmus.model.attachment import GatewaySeen, Mode
-from isthmus.model.errors import DeadlineExpired, IsthmusError, KernelRefused
+from isthmus.model.errors import DeadlineExpired, IsthmusError
 from isthmus.model.names import GuestId, PoolName
 
 Part = tuple[Kind, str]
@@ -101,15 +102,13 @@ class Observer:
         return found
 
     def _take(self, part: Part, task: asyncio.Task[Any]) -> None:
-        try:
+        error = task.exception()
+        if error is None:
             self._seen[part] = task.result()
             self.errors.pop(part, None)
-        except IsthmusError as error:
+        else:
             self._seen.pop(part, None)
-            self.errors[part] = error
-        except OSError as error:
-            self._seen.pop(part, None)
-            self.errors[part] = KernelRefused(f"look at {part[0]} {part[1]}".rstrip(), error.errno or 0)
+            self.errors[part] = told(f"look at {part[0]} {part[1]}".rstrip(), error)
 
     def _late(self, part: Part, task: asyncio.Task[Any]) -> None:
         self._pending.pop(part, None)
