@@ -296,8 +296,8 @@ class Wire:
         assert not self.gateway_mac, "the gateway does not even answer a ping"
         return None
 
-    def answers_arp(self, about: IPv4Address = FOUR) -> bool:
-        request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + GUEST_MAC + PEER.packed + bytes(6) + about.packed
+    def answers_arp(self, about: IPv4Address = FOUR, *, sender: IPv4Address = PEER) -> bool:
+        request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + GUEST_MAC + sender.packed + bytes(6) + about.packed
         self.send(0x0806, request, b"\xff" * 6)
         return self.hear(lambda frame: frame[0] == 0x0806 and frame[1][6:8] == b"\x00\x02") is not None
 
@@ -315,17 +315,18 @@ class Wire:
         answer = self.hear(lambda frame: frame[0] == 0x86DD and frame[1][6] == 6)
         return None if answer is None else answer[40 + 13]
 
-    def finds_neighbour(self) -> bool:
+    def finds_neighbour(self, source: IPv6Address = PEER_SIX) -> bool:
         """Neighbour discovery of fe80::1 (RFC 4861), which also teaches the gateway our address."""
-        return self._icmp_six(struct.pack("!BBHI", 135, 0, 0, 0) + SIX.packed + b"\x01\x01" + GUEST_MAC, 136)
+        body = struct.pack("!BBHI", 135, 0, 0, 0) + SIX.packed + b"\x01\x01" + GUEST_MAC
+        return self._icmp_six(body, 136, source)
 
     def finds_router(self) -> bool:
         return self._icmp_six(struct.pack("!BBHI", 133, 0, 0, 0), 134)
 
-    def _icmp_six(self, body: bytes, answer: int) -> bool:
-        pseudo = PEER_SIX.packed + SIX.packed + struct.pack("!II", len(body), 58)
+    def _icmp_six(self, body: bytes, answer: int, source: IPv6Address = PEER_SIX) -> bool:
+        pseudo = source.packed + SIX.packed + struct.pack("!II", len(body), 58)
         body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
-        header = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + PEER_SIX.packed + SIX.packed
+        header = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + source.packed + SIX.packed
         self.send(0x86DD, header + body)
         return self.hear(lambda f: f[0] == 0x86DD and f[1][6] == 58 and f[1][40] == answer) is not None
 
@@ -399,6 +400,22 @@ async def test_other_sources_and_targets_are_dropped(wire: Wire) -> None:
     assert wire.tcp(PORT, target=IPv4Address("10.0.0.1")) is None
     assert wire.finds_neighbour()
     assert wire.tcp_six(PORT, source=IPv6Address("2001:db8::1")) is None
+
+
+async def test_a_guest_cannot_fill_the_hosts_table_of_neighbours(wire: Wire, layout: Layout, guest: GuestId) -> None:
+    """It has one size for all network namespaces, the host's own among them."""
+    assert wire.answers_arp()
+    for number in range(1, 6):
+        assert not wire.answers_arp(sender=IPv4Address(f"10.0.0.{number}"))
+    assert _neighbours(layout.netns(guest), 4) == {str(PEER)}
+    for number in range(0x100, 0x200):
+        wire.finds_neighbour(IPv6Address(f"fe80::{number:x}"))
+    assert 1 <= len(_neighbours(layout.netns(guest), 6)) < 30
+
+
+def _neighbours(name: str, version: int) -> set[str]:
+    shown = subprocess.run(["ip", "-n", name, f"-{version}", "neigh"], check=True, capture_output=True, text=True)
+    return {line.split()[0] for line in shown.stdout.splitlines()}
 
 
 async def test_it_is_the_filter_that_drops(wire: Wire, layout: Layout, guest: GuestId) -> None:

@@ -26,6 +26,7 @@ from isthmus.model.guest import NicPlug
 from isthmus.model.layout import Layout, mac_of
 from isthmus.model.names import GuestId
 
+_FEW = "limit rate 1/second burst 10 packets"
 _SIX = ipaddress.ip_interface("fe80::1/64")
 
 
@@ -73,8 +74,9 @@ class PointToPoint:
     def filter(self, guest: GuestId) -> nft.Filter:
         """What the guest's namespace lets pass (pure).
 
-        It keeps no state: a guest cannot fill a connection table, and a gateway only ever answers. What is dropped is
-        dropped silently, router solicitations among it.
+        It keeps no state of connections: a guest cannot fill a table of them, and a gateway only ever answers. Few
+        solicitations pass, for each sender becomes a neighbour, and the host has one table of these for all
+        namespaces. What is dropped is dropped silently, router solicitations among it.
         """
         card, port, four, peer = self._layout.tap(guest), self._port, self._four.ip, self._peer
         neighbours = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
@@ -89,7 +91,8 @@ class PointToPoint:
                         f"ip6 saddr fe80::/10 ip6 daddr {_SIX.ip} tcp dport {port} accept",
                         f"ip saddr {peer} ip daddr {four} icmp type echo-request accept",
                         f"ip6 saddr fe80::/10 ip6 daddr {_SIX.ip} icmpv6 type echo-request accept",
-                        f"ip6 saddr {{ ::, fe80::/10 }} ip6 hoplimit 255 {neighbours}",
+                        f"ip6 saddr {{ ::, fe80::/10 }} ip6 hoplimit 255 icmpv6 type nd-neighbor-solicit {_FEW} accept",
+                        "ip6 saddr fe80::/10 ip6 hoplimit 255 icmpv6 type nd-neighbor-advert accept",
                     ),
                 ),
                 nft.Chain(
@@ -188,6 +191,7 @@ def _settings(card: str) -> dict[str, str]:
         "ipv6/conf/all/forwarding": "0",
         f"ipv4/conf/{card}/arp_ignore": "1",  # answer only for this device's own address
         f"ipv4/conf/{card}/arp_announce": "2",
+        f"ipv4/conf/{card}/rp_filter": "1",  # or each sender that a guest makes up becomes a neighbour
         f"ipv4/conf/{card}/accept_redirects": "0",
         f"ipv4/conf/{card}/send_redirects": "0",
         f"ipv4/conf/{card}/accept_source_route": "0",
