@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from isthmus.service.domain.hosts import register_host
 from isthmus.service.server import Address, TcpAddress, listening
 from isthmus.service.service import Service
 from isthmus.store import Store
+
+THREADS = 32
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,9 @@ def parse_address(listen: str) -> Address:
 
 
 async def _run_agent(config: Config, orders: Orders) -> None:
+    # A call that a dead disk holds keeps its thread. By default there are so few of them on a small machine that one
+    # pool's shares would stop everything else.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "isthmus"))
     config.qmp.mkdir(mode=0o700, parents=True, exist_ok=True)
     equipment = assemble(config)
     memory = FileMemory(config.layout.state / "desired.json")
