@@ -1,6 +1,6 @@
 """Netlink: links and addresses of a network namespace, by the few messages that Isthmus needs.
 
-A request costs some 20 microseconds. (pyroute2 costs 13 MB and forks for each namespace it is opened in.)
+A request costs some 20 microseconds. Why there is no library here: docs/adr/0006.
 Formats: netlink(7), rtnetlink(7), linux/if_link.h, linux/if_addr.h.
 """
 
