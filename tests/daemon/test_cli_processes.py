@@ -126,11 +126,13 @@ def test_doctor_names_what_is_left_over_and_mends_it(here: Site) -> None:
     orphan.mkdir(parents=True)
 
     found = here.run("-f", "json", "doctor")
+    shown = here.run("doctor").stdout.splitlines()
     mended = here.run("doctor", "--fix")
     after = here.run("doctor")
 
     assert found.returncode == Exit.FAILED
     assert any(guest in finding["name"] for finding in json.loads(found.stdout)["findings"])
+    assert any(line.startswith("orphan ") and guest in line for line in shown)
     assert mended.returncode == Exit.OK, mended.stdout + mended.stderr
     assert after.returncode == Exit.OK
     assert not orphan.exists()

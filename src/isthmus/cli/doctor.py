@@ -138,12 +138,10 @@ def _tables(cli: Session, diagnosis: Diagnosis, tried: Tried) -> None:
             [f"{'failed' if error else 'mended'}: {finding.kind} {finding.name}" + (f": {error}" if error else "")]
         )
     if diagnosis.findings:
-        titles = ("severity", "kind", "name", "problem", "what to do")
-        rows = [
-            (finding.severity, finding.kind, finding.name, finding.problem, finding.advice)
-            for finding in diagnosis.findings
-        ]
-        cli.out.table(titles, rows)
+        rows: list[tuple[str, str]] = []
+        for finding in diagnosis.findings:
+            rows += [(finding.severity, f"{finding.kind} {finding.name}: {finding.problem}"), ("", finding.advice)]
+        cli.out.table(("severity", "finding, and what to do"), rows)
     cli.out.lines([f"host {diagnosis.host}: {diagnosis.summary()}"])
 
 
