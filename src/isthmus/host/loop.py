@@ -75,6 +75,24 @@ def device_of(image: Path) -> str | None:
     return next((device for device, file in devices() if file == wanted), None)
 
 
+@contextmanager
+def pinned(image: Path) -> Iterator[str | None]:
+    """As ``device_of``; meanwhile the device stays this file's, though its last other user may go."""
+    device = device_of(image)
+    if device is None:
+        yield None
+        return
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelRefused(f"open {device}", error.errno or errno.EIO) from error
+    try:
+        # Before it was open it may have cleared itself, and become another file's.
+        yield device if device_of(image) == device else None
+    finally:
+        os.close(fd)
+
+
 def detach(device: str) -> None:
     """The device is nobody's file any more, at the latest when its last user goes. One that is free is success."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from isthmus.model.errors import Exhausted, IsthmusError, KernelRefused
@@ -29,22 +30,21 @@ class Exclusive:
         return frozenset(share for share, lock in self._locks.items() if lock.locked())
 
     async def alone(self, verb: str, share: ShareId, work: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
-        """The work's result. Work goes on when its caller is cancelled: a thread cannot be stopped halfway."""
+        """The work's result. Work that was begun goes on when its caller is cancelled: a thread cannot be stopped
+        halfway."""
         parse_uuid(share, "share")
-
-        async def locked() -> _Result:
-            async with self.lock(share):
-                return await work()
-
-        task = asyncio.create_task(locked())
+        lock = self.lock(share)
+        await lock.acquire()  # who gives up here has begun nothing, and nothing is begun for him later
+        task = asyncio.create_task(work())
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, lock))
         try:
             return await asyncio.shield(task)
         except (OSError, KernelRefused) as error:
             raise _told(verb, share, error) from error
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, lock: asyncio.Lock, task: asyncio.Task[Any]) -> None:
+        lock.release()
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # nobody may be waiting for it any more: the next look tells what came of it

@@ -92,10 +92,10 @@ class Mounts:
         that runs on the host can be executed from it, nor be a device or set an id."""
         for directory in (self._layout.shares, self._layout.share_dir(share), target):
             directory.mkdir(mode=0o700, exist_ok=True, parents=directory == self._layout.shares)
-        device = loop.device_of(image)
-        if device is not None:
-            mounts.mount_filesystem(filesystem, device, str(target), options, noexec=True)
-            return
+        with loop.pinned(image) as device:
+            if device is not None:
+                mounts.mount_filesystem(filesystem, device, str(target), options, noexec=True)
+                return
         fd = os.open(image, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             with loop.attach(fd) as device:
