@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
@@ -16,6 +17,6 @@ def send(pid: int, started: int, number: signal.Signals) -> None:
     try:
         signal.pidfd_send_signal(fd, number)
     except OSError as error:
-        raise KernelRefused(f"send {number.name} to process {pid}", error.errno or 0) from error
+        raise KernelRefused(f"send {number.name} to process {pid}", error.errno or errno.EIO) from error
     finally:
         os.close(fd)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from isthmus.model.names import HostName, PoolName, ShareId, SnapshotId, TypeName
+from isthmus.model.names import HostName, PoolName, ShareId, SnapshotId
 
 
 class Filesystem(StrEnum):
@@ -25,15 +25,6 @@ class Power(StrEnum):
     REVERT = "revert"
     CLONE = "clone"
     CHECKSUMS = "checksums"
-
-
-@dataclass(frozen=True, slots=True)
-class ShareType:
-    """What kind of share a tenant asks for. ``checksums``: data checksums, at the price of copy-on-write."""
-
-    name: TypeName
-    filesystem: Filesystem = Filesystem.BTRFS
-    checksums: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ Everything is root's alone. Everything here blocks.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -207,7 +208,7 @@ class PoolDirectory:
                 code="pool-missing",
             ) from error
         except OSError as error:
-            raise KernelRefused(f"use pool {self.pool.name} at {path}", error.errno or 0) from error
+            raise KernelRefused(f"use pool {self.pool.name} at {path}", error.errno or errno.EIO) from error
 
 
 def share_of(name: str) -> tuple[ShareId | None, str]:
