@@ -13,6 +13,7 @@ from isthmus.agent.plan import Observed, plan
 from isthmus.agent.steps import (
     Chain,
     CreateShare,
+    DropSnapshot,
     Kind,
     MountShare,
     Present,
@@ -182,6 +183,20 @@ def test_chains_that_overlap_are_safe(world: World, want: Desired, later: Desire
 def test_a_lost_share_is_not_made_anew() -> None:
     want = desired(shares=(ShareSpec(SHARES[0], POOL, GIB, made=True),))
     assert plan(want, World(LAYOUT, (POOL,)).observed(), LAYOUT) == ()
+
+
+@pytest.mark.parametrize(("made", "dropped"), [(False, False), (True, True)])
+def test_a_snapshot_stays_for_the_share_that_is_yet_to_be_made_of_it(made: bool, dropped: bool) -> None:
+    """A copy that was lost will not be made again, and holds nothing back."""
+    origin, copy, snapshot = SHARES[0], SHARES[1], SNAPSHOTS[0]
+    want = desired(
+        shares=(ShareSpec(origin, POOL, GIB), ShareSpec(copy, POOL, GIB, origin=Origin(origin, snapshot), made=made)),
+        doomed_snapshots=(SnapshotGone(snapshot, origin),),
+    )
+    world = World(LAYOUT, (POOL,))
+    world.shares[POOL][origin] = ShareSeen(origin, GIB, Filesystem.BTRFS, snapshots=frozenset({snapshot}))
+    steps = [step for chain in plan(want, world.observed(), LAYOUT) for step in chain.steps]
+    assert (DropSnapshot(POOL, origin, snapshot) in steps) is dropped
 
 
 def test_a_share_that_no_document_names_is_not_deleted() -> None:

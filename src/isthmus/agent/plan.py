@@ -241,7 +241,11 @@ def _snapshots(view: View, spec: ShareSpec, seen: ShareSeen) -> Iterator[Step]:
     for snapshot in view.want.snapshots:
         if snapshot.share == spec.id and snapshot.id not in have and not snapshot.made:
             yield TakeSnapshot(spec.pool, spec.id, snapshot.id)
-    origins = {other.origin.snapshot for other in view.want.shares if other.origin and other.id not in view.seen}
+    origins = {
+        other.origin.snapshot
+        for other in view.want.shares
+        if other.origin and not other.made and other.id not in view.seen
+    }
     for gone in view.want.doomed_snapshots:
         if gone.share == spec.id and gone.id in have and gone.id not in origins:
             yield DropSnapshot(spec.pool, spec.id, gone.id)
