@@ -12,6 +12,7 @@ A cycle never waits for a chain: an attachment whose guest hangs stops no other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -51,7 +52,8 @@ class Tempo:
     """Times in seconds. ``audit``: everything is looked at this often even if nothing happens. ``pools``: the pools are
     looked at this often, since the kernel does not tell when one is full or a file system stops. ``heartbeat``: a
     report is sent this often even if nothing changed. ``look``: deadline for looking at one part. ``poll``: how long
-    one request for a document waits. ``retry``: pause after the service did not answer."""
+    one request for a document waits. ``retry``: pause after the service did not answer. ``settle``: how long what
+    is no hurry waits for more: a report that tells nothing but a new revision, keeping the document."""
 
     audit: float = 60.0
     pools: float = 15.0
@@ -59,6 +61,7 @@ class Tempo:
     look: float = 5.0
     poll: float = 60.0
     retry: float = 1.0
+    settle: float = 0.05
 
 
 class Agent:
@@ -88,6 +91,7 @@ class Agent:
         self._posted: Report | None = None
         self._post = asyncio.Event()
         self._notices: list[Notice] = []
+        self._unsaved = asyncio.Event()
         self._audit_at = self._pools_at = self._heartbeat_at = self._clock()
         self._cycle = 0
 
@@ -100,6 +104,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._fetch(), name="fetch")
                 group.create_task(self._deliver(), name="report")
+                group.create_task(self._remember(), name="remember")
                 group.create_task(self._follow_units(), name="units")
                 group.create_task(self._follow_guests(), name="guests")
                 group.create_task(self._cycles(), name="cycles")
@@ -225,6 +230,11 @@ class Agent:
         while True:
             await self._post.wait()
             self._post.clear()
+            if self._is_no_news(self._outbox):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._tempo.settle):
+                        await self._post.wait()
+                self._post.clear()
             if self._outbox is None:
                 continue
             letter = replace(self._outbox, notices=tuple(self._notices))
@@ -238,6 +248,15 @@ class Agent:
             self._posted = replace(letter, notices=())
             del self._notices[: len(letter.notices)]
 
+    def _is_no_news(self, letter: Report | None) -> bool:
+        """Only that a new document is in hand: what it makes the agent do is mostly done in a moment, and one report
+        then tells both."""
+        if letter is None or self._posted is None or self._notices:
+            return False
+        return (
+            letter.revision != self._posted.revision and replace(letter, revision=self._posted.revision) == self._posted
+        )
+
     async def _fetch(self) -> None:
         while True:
             after = self._want.revision if self._want is not None else 0  # documents count from 1
@@ -249,7 +268,16 @@ class Agent:
                 continue
             if document is not None and document != self._want:
                 self._take(document)
-                await asyncio.to_thread(self._memory.save, document)
+                self._unsaved.set()
+
+    async def _remember(self) -> None:
+        """Keep the document, once what it asks for at first does not want the disk."""
+        while True:
+            await self._unsaved.wait()
+            await asyncio.sleep(self._tempo.settle)
+            self._unsaved.clear()
+            if self._want is not None:
+                await asyncio.to_thread(self._memory.save, self._want)
 
     def _take(self, document: Desired) -> None:
         self._want = document
