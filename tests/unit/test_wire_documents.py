@@ -17,6 +17,7 @@ from isthmus.wire.decode import decode, explain
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 st.register_type_strategy(str, texts)
+st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))  # JSON has neither
 small = settings(max_examples=40, deadline=None)
 
 
