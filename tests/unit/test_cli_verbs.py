@@ -151,7 +151,7 @@ def test_attach_prints_what_to_type_in_the_guest(here: Site) -> None:
 
     assert ended.code == 0, ended.err
     assert "mount -t nfs -o vers=4.2 169.254.77.2:/photos /mnt" in ended.out
-    assert "ip address add 169.254.77.3/31 dev eth0" in ended.out
+    assert "ip link set eth0 up; ip address add 169.254.77.3/31 dev eth0" in ended.out
     assert "mount -t nfs -o vers=4.2 '[fe80::1%eth0]:/photos' /mnt" in ended.out
     assert "02:11:11:11:11:11" in ended.out
 

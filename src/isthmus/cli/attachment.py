@@ -136,7 +136,7 @@ def mount_commands(attachment: AttachmentView, network: str) -> dict[str, str]:
     options = "ro,vers=4.2" if attachment.access is Access.RO else "vers=4.2"
     return {
         "network card": f"the guest's NIC with MAC {mac_of(GuestId(attachment.guest))}, here called eth0",
-        "address": f"ip address add {gateway.ip + 1}/31 dev eth0",
+        "address": f"ip link set eth0 up; ip address add {gateway.ip + 1}/31 dev eth0",
         "mount": f"mount -t nfs -o {options} {gateway.ip}:{quoted} /mnt",
         "mount (IPv6)": f"mount -t nfs -o {options} '[fe80::1%eth0]:{attachment.at}' /mnt",
     }
