@@ -446,8 +446,8 @@ class CloneContract:
     async def test_what_does_not_fit_leaves_nothing(self, driver: StorageDriver, filesystem: Filesystem) -> None:
         assert isinstance(driver, Clones)
         origin = await made(driver, filesystem)
-        await write(driver, origin, a="x" * 100 * MIB)
-        wanted = spec(filesystem, 80 * MIB, Origin(origin))
+        await write(driver, origin, a="x" * 300 * MIB)
+        wanted = spec(filesystem, 256 * MIB, Origin(origin))
         with pytest.raises(Exhausted, match=origin):
             await driver.clone(wanted)
         seen = await driver.observe()

@@ -88,7 +88,7 @@ def test_up_registers_its_host_and_makes_shares(here: Site, tmp_path: Path) -> N
     with here.process("up", says="agent: host h1"):
         pool = here.run("pool", "create", "disk", "--path", str(tmp_path / "pool"))
         share = here.run(
-            "-f", "json", "share", "create", "x", "--project", "p", "--pool", "disk", "--size", "64M"
+            "-f", "json", "share", "create", "x", "--project", "p", "--pool", "disk", "--size", "256M"
         )  # fmt: skip
         healthy = here.run("doctor")
         gone = here.run("share", "delete", "x")

@@ -40,7 +40,7 @@ class FakeDriver:
         Filesystem.EXT4: frozenset(),
     }
     minimum: Mapping[Filesystem, int] = {
-        Filesystem.BTRFS: 64 * MIB,
+        Filesystem.BTRFS: 256 * MIB,
         Filesystem.XFS: 300 * MIB,
         Filesystem.EXT4: 16 * MIB,
     }

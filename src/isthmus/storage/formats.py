@@ -84,8 +84,8 @@ class Btrfs:
     filesystem = Filesystem.BTRFS
     subvolumes = True
     powers = frozenset(Power)
-    minimum = 64 * MIB  # mkfs takes 46 MiB, which leave no room for a snapshot's metadata
-    least_resize = 256 * MIB  # the kernel's (btrfs_ioctl_resize), whether it grows or shrinks
+    minimum = 256 * MIB  # mkfs takes less, but the kernel resizes to no less, up or down (btrfs_ioctl_resize)
+    least_resize = minimum
     programs: tuple[str, ...] = ("mkfs.btrfs", "btrfs")
     package = "btrfs-progs"
 
