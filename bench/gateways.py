@@ -35,8 +35,9 @@ async def gateway(run: Run) -> list[Figure]:
         await guest.run(f"for n in $(seq {FILES}); do echo $n >/mnt/many/file$n; done; sync")
         used = memory(*stage.gateway(guest.id))[0]
         for _ in range(OTHERS):
-            await stage.site.guest(static=True)
-        await until(lambda: len(stage.gateways()) > OTHERS, "the others run")
+            other = GuestId((await stage.site.guest(static=True))["id"])
+            await until(lambda other=other: bool(stage.gateway(other)), "another gateway runs")  # type: ignore[misc]
+            await asyncio.to_thread(_answered, stage.site.layout.netns(other))
         shared = memory(*stage.gateway(guest.id))[0]
         await asyncio.to_thread(stage.on_host(share["id"], "f").write_text, PAYLOAD)
         for number in range(run.rounds(8, 2)):
@@ -97,7 +98,7 @@ async def crowd(run: Run) -> list[Figure]:
         await _grow(stage, many - few, run)
         run.say("resting")
         await asyncio.sleep(3)
-        seconds = 30 if not run.quick else 10
+        seconds = 30 if not run.quick else 6
         run.say(f"idle for {seconds} s")
         pid, servers = stage.site.pid, stage.gateways()
         assert len(servers) == many, f"{len(servers)} gateways"

@@ -54,7 +54,7 @@ async def nfs(run: Run) -> list[Figure]:
             for job in JOBS:
                 for who, fio in (("through", _in_guest(guest)), ("own", _on_host(place))):
                     run.say(f"round {number + 1}, {who}: {job}")
-                    unit, speed = await _fio(fio, job, f"{who}{number}", 1 if run.quick else 2)
+                    unit, speed = await _fio(fio, job, f"{who}{number}", run)
                     speeds.setdefault(("guest", job, unit), {}).setdefault(who, []).append(speed)
             run.say(f"round {number + 1}, the raw client")
             await asyncio.to_thread(_wire, namespace, place, f"{number}", 0.3 if run.quick else 0.7, speeds)
@@ -96,15 +96,20 @@ def _on_host(place: Path) -> Fio:
     return fio
 
 
-async def _fio(fio: Fio, job: str, tag: str, seconds: int) -> tuple[str, float]:
+async def _fio(fio: Fio, job: str, tag: str, run: Run) -> tuple[str, float]:
     """The unit and the speed of a job. ``tag`` names its files: a round reads and overwrites what it wrote."""
     chosen = {**COMMON, **JOBS[job]}
     if "rw" not in chosen:
-        chosen |= {"nrfiles": 200, "filesize": "4k", "openfiles": 1, "filename_format": f"{tag}-$filenum"}
+        chosen |= {
+            "nrfiles": run.rounds(200, 50),
+            "filesize": "4k",
+            "openfiles": 1,
+            "filename_format": f"{tag}-$filenum",
+        }
     else:
         chosen |= {"size": wire.AREA, "filename": f"{tag}-large"}
         if "end_fsync" not in chosen:
-            chosen |= {"runtime": seconds, "time_based": 1}
+            chosen |= {"runtime": run.rounds(2, 1), "time_based": 1}
     result = json.loads(await fio([f"--{key}={value}" for key, value in chosen.items()]))["jobs"][0]
     side = result["write" if "write" in job else "read"]
     return ("MB/s", side["bw_bytes"] / 1e6) if "1 MiB" in job else ("per s", float(side["iops"]))

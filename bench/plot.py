@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 GOOD, BAD, PLAIN, GOAL, OWN = "#2a7f62", "#c0392b", "#4a6fa5", "#222222", "#b8c4d6"
 Document = dict[str, Any]
@@ -20,21 +20,28 @@ def plot(document: Document, target: Path) -> None:
     figures = [figure for part in document["parts"] for figure in part["figures"]]
     times = [f for f in figures if f["unit"] == "ms" and not f["name"].startswith("storage")]
     sizes = [f for f in figures if f["unit"] == "MB"]
+    servers, programs = _parted(sizes, lambda f: "of isthmus up" not in f["name"])
     idle = [f for f in figures if f["unit"].startswith("%")]
     nfs = [f for f in figures if f["name"].startswith("NFS")]
-    groups = [(len(g), draw, g) for g, draw in ((times, _times), (sizes, _amounts), (idle, _amounts)) if g]
+    drawn = ((times, _times), (servers, _amounts), (programs, _amounts), (idle, _amounts))
+    groups = [(chosen, draw) for chosen, draw in drawn if chosen]
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        canvas = Canvas(figsize=(15, 8.5), layout="constrained")
-        halves: Any = canvas.subfigures(1, 2, width_ratios=(1.15, 1))
-        left, right = halves
+        canvas = Canvas(figsize=(16, 9), layout="constrained")
+        halves: Any = canvas.subfigures(1, 2, width_ratios=(1.1, 1), wspace=0.03)
         if groups:
-            axes = left.subplots(len(groups), 1, squeeze=False, height_ratios=[n + 1.2 for n, _, _ in groups])
-            for axis, (_, draw, chosen) in zip(axes.flat, groups, strict=True):
+            heights = [len(chosen) + 1.4 for chosen, _ in groups]
+            axes = halves[0].subplots(len(groups), 1, squeeze=False, height_ratios=heights)
+            for axis, (chosen, draw) in zip(axes.flat, groups, strict=True):
                 draw(axis, chosen)
+            halves[0].legend(handles=_key(), loc="outside lower left", ncols=5, frameon=False, fontsize=8)
         if nfs:
-            _against_host(right.subplots(1, 1), nfs, figures)
-        canvas.suptitle(_title(document["machine"], document["at"]), fontsize=10)
+            _against_host(halves[1].subplots(1, 1), nfs, figures)
+        canvas.suptitle(_title(document["machine"], document["at"]), fontsize=11)
         canvas.savefig(target, dpi=110)
+
+
+def _parted(figures: Sequence[Document], first: Callable[[Document], bool]) -> tuple[list[Document], list[Document]]:
+    return [f for f in figures if first(f)], [f for f in figures if not first(f)]
 
 
 def _title(machine: Document, at: str) -> str:
@@ -55,10 +62,10 @@ def _times(axis: Any, figures: Sequence[Document]) -> None:
     axis.set_xscale("log")
     low, high = min(f["median"] for f in figures), max(max(f["p99"], *f["goal"].values(), 1) for f in figures)
     axis.set_xlim(low * 0.6, high * 1.7)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
     _label(axis, figures, "ms")
-    axis.legend(handles=_key(), loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, frameon=False, fontsize=8)
 
 
 def _amounts(axis: Any, figures: Sequence[Document]) -> None:
@@ -102,18 +109,21 @@ def _key() -> list[Line2D]:
 def _against_host(axis: Any, nfs: Sequence[Document], figures: Sequence[Document]) -> None:
     """Each work's speed through the gateway as a share of the host's own."""
     by_name = {figure["name"]: figure for figure in figures}
-    rows = [(f, by_name[f["name"].replace("NFS, ", "host, as ", 1)]) for f in nfs]
-    for row, (through, own) in enumerate(reversed(rows)):
-        share = 100 * through["median"] / own["median"]
-        axis.barh(row, 100, color=OWN, height=0.62)
-        axis.barh(row, share, color=PLAIN, height=0.62)
-        text = f"{share:.3g} %   {_speed(through)} of {_speed(own)}"
-        axis.text(max(share, 0) + 1.5, row, text, va="center", fontsize=8)
-    axis.set_yticks(range(len(rows)), [through["name"].removeprefix("NFS, ") for through, _ in reversed(rows)])
-    axis.tick_params(axis="y", length=0)
+    rows = [(through, by_name[through["name"].replace("NFS, ", "host, as ", 1)]) for through in reversed(nfs)]
+    shares = [100 * through["median"] / own["median"] for through, own in rows]
+    places = range(len(rows))
+    axis.barh(places, [100] * len(rows), color=OWN, height=0.6)
+    axis.barh(places, [min(share, 100) for share in shares], color=PLAIN, height=0.6)
+    axis.set_yticks(places, [through["name"].removeprefix("NFS, ") for through, _ in rows])
+    speeds = axis.secondary_yaxis("right")
+    labels = zip(shares, rows, strict=True)
+    speeds.set_yticks(places, [f"{share:.3g} %:  {_speed(t)} of {_speed(own)}" for share, (t, own) in labels])
+    for side in (axis, speeds):
+        side.tick_params(axis="y", length=0)
     axis.set_xlim(0, 100)
+    axis.set_ylim(-0.6, len(rows) - 0.4)
     axis.set_xlabel("% of the host's own speed on the same share (guest: fio; wire: a raw client, no guest)")
-    axis.set_title("NFS through the gateway", loc="left", fontsize=10)
+    axis.set_title("NFS through the gateway, medians", loc="left", fontsize=10)
 
 
 def _speed(figure: Document) -> str:
