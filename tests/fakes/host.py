@@ -65,6 +65,7 @@ class Host:
         self.done: list[Step] = []
         self.faults: dict[type[Step], Fault] = {}
         self.blind: set[str] = set()
+        self.redefined: list[Pool] = []
         self.ends: asyncio.Queue[str] = asyncio.Queue()
         self.happenings: asyncio.Queue[GuestEvent] = asyncio.Queue()
         self.sight = asyncio.Event()
@@ -172,6 +173,9 @@ class _Driver(StorageDriver):
     @property
     def minimum(self) -> Mapping[Filesystem, int]:
         return {Filesystem.BTRFS: MIB}
+
+    def redefine(self, pool: Pool) -> None:
+        self._host.redefined.append(pool)
 
     async def observe(self) -> PoolSeen:
         await self._host.see(f"pool {self._pool}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from isthmus.model.errors import Conflict, Exhausted, HostFailure, Invalid, KernelRefused, NotFound, Refused
 from isthmus.model.names import GIB, MIB, PoolName, ShareId, SnapshotId, parse_uuid
-from isthmus.model.share import Filesystem, PoolSeen, Power, ShareSeen, ShareSpec
+from isthmus.model.share import Filesystem, Pool, PoolSeen, Power, ShareSeen, ShareSpec
 from isthmus.storage.driver import PathSource
 
 _NAME = PoolName("disk")
@@ -47,6 +47,9 @@ class FakeDriver:
 
     def __init__(self, pool: FakePool) -> None:
         self.pool = pool
+
+    def redefine(self, pool: Pool) -> None:
+        """Its limits are of no interest here."""
 
     async def observe(self) -> PoolSeen:
         if self.pool.broken:

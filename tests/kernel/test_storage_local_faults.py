@@ -9,6 +9,7 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -270,7 +271,7 @@ async def test_checksums_find_what_the_disk_changed(driver: LocalDriver, tmp_pat
     pattern = b"the quick brown fox jumps over the lazy dog." * 1000
     reads = {}
     for checksums in (True, False):
-        wanted = ShareSpec(share_id(), POOL, 128 * MIB, Filesystem.BTRFS, checksums=checksums)
+        wanted = ShareSpec(share_id(), POOL, 256 * MIB, Filesystem.BTRFS, checksums=checksums)
         await driver.create(wanted)
         assert (await look(driver, wanted.id)).checksums is checksums
         await write(driver, wanted.id, a=pattern.decode())
@@ -342,3 +343,23 @@ async def test_an_old_mount_point_is_tidied_up(driver: LocalDriver, layout: Layo
     await driver.sweep()
     assert not layout.share_dir(share).exists()
     assert (await look(driver, share)).size == 512 * MIB
+
+
+async def test_a_mount_point_without_its_disk_is_no_empty_pool(tmp_path: Path, layout: Layout) -> None:
+    """Nothing is made on what lies below, and a share that is to be deleted does not count as gone."""
+    disk = tmp_path / "disk"
+    disk.mkdir(mode=0o700)
+    pool = Pool(POOL, "local", HostName("here"), str(disk))
+    driver = LocalDriver(pool, layout)
+    share = spec(Filesystem.EXT4, 64 * MIB)
+    await driver.create(share)
+    driver.redefine(replace(pool, made=True))
+    assert share.id in (await driver.observe()).shares
+    (disk / "shares").rename(tmp_path / "elsewhere")
+    for call in (driver.observe(), driver.delete(share.id), driver.create(spec(Filesystem.EXT4, 64 * MIB))):
+        with pytest.raises(HostFailure, match="mount its disk"):
+            await call
+    assert list(disk.iterdir()) == []
+    (tmp_path / "elsewhere").rename(disk / "shares")
+    await driver.delete(share.id)
+    assert (await driver.observe()).shares == {}

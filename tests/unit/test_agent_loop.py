@@ -219,6 +219,17 @@ async def test_a_file_system_that_stopped_is_found_though_nobody_tells(host: Hos
     assert [type(step) for step in host.done[before:]] == [Present, ReleaseShare, MountShare, Present]
 
 
+async def test_a_pool_whose_limits_change_keeps_its_driver_and_what_that_does(host: Host, desk: Desk) -> None:
+    host.faults[MountShare] = hang
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(lambda report: S1 in report.shares and S2 in report.shares)
+        larger = tuple(replace(pool, overcommit=2.0) for pool in POOLS)
+        await desk.order(replace(FULL, revision=2, pools=larger))
+        await desk.told(lambda report: report.revision == 2)
+    assert set(larger) <= set(host.redefined)
+
+
 async def test_a_restarted_agent_finds_all_in_order_and_does_nothing(host: Host, desk: Desk) -> None:
     async with running(host, desk):
         await desk.order(FULL)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.model.attachment import Access, Mode
-from isthmus.model.desired import Condition, GuestReport, Notice, Phase, Report, ShareReport
+from isthmus.model.desired import Condition, GuestReport, Notice, Phase, PoolReport, Report, ShareReport
 from isthmus.model.errors import NotFound
 from isthmus.model.guest import GuestState
 from isthmus.model.names import MIB, AttachmentId, GuestId, HostName, ShareId, SnapshotId, new_id
@@ -248,6 +248,15 @@ class TestWrites:
             assert before == (tx.revision, tx.all(HostRow), tx.all(PoolRow), tx.all(ShareRow), tx.all(GuestRow))
         assert heard == []
         assert kit.row(store, attachment).status == A.ATTACHED
+
+    def test_a_pool_that_was_seen_once_is_never_taken_for_a_new_one(self, store: Store) -> None:
+        """What its agent is told, so that a mount point without its disk is no empty pool."""
+        share = kit.ask(store)
+        (pool,) = kit.desired(store).pools
+        assert pool.made
+        assert share.pool == pool.name
+        kit.report(store, pools={pool.name: PoolReport(error="cannot use it: it is blank")})
+        assert kit.desired(store).pools[0].made
 
     def test_moving_statuses_wakes_no_agent_but_a_share_that_was_made_does(self, store: Store) -> None:
         share = kit.ask(store)

@@ -50,12 +50,16 @@ class Equipment:
         self.unusable: dict[PoolName, IsthmusError] = {}
 
     def take_pools(self, pools: Iterable[Pool]) -> None:
-        """Have a driver for exactly these pools; one whose definition is as before keeps its driver."""
+        """Have a driver for exactly these pools; one at the same place keeps its driver, and what that has begun."""
         before, self._pools, self.unusable = self._pools, {}, {}
         for pool in pools:
             known = before.get(pool.name)
             try:
-                driver = known[1] if known and known[0] == pool else self._make_driver(pool)
+                if known is not None and _is_same(known[0], pool):
+                    driver = known[1]
+                    driver.redefine(pool)
+                else:
+                    driver = self._make_driver(pool)
             except IsthmusError as error:
                 self.unusable[pool.name] = error
             else:
@@ -71,3 +75,8 @@ class Equipment:
         if pool not in self._pools:
             raise HostFailure(f"cannot use pool {pool}: it has no driver on this host", code="pool-unusable")
         return self._pools[pool][1]
+
+
+def _is_same(one: Pool, other: Pool) -> bool:
+    """The same back end, whatever its limits are."""
+    return (one.driver, one.host, one.path) == (other.driver, other.host, other.path)

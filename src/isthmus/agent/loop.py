@@ -35,6 +35,10 @@ from isthmus.model.names import HostName, PoolName
 log = logging.getLogger(__name__)
 
 
+MOST_NOTICES = 200
+"""How many are kept for a service that is away: the latest."""
+
+
 class Memory(Protocol):
     """Keeps the last document over a restart, so that an agent can mend its host while the service is away."""
 
@@ -198,7 +202,7 @@ class Agent:
             return
         failure = self._patience.failed(chain, error, self._clock())
         if failure.new:
-            self._notices.append(notice_of(failure))
+            self._notices = [*self._notices, notice_of(failure)][-MOST_NOTICES:]
             log.warning("%s", sentence_of(failure))
 
     def _tell(self, want: Desired, have: Observed, running: set[Chain]) -> None:
@@ -246,7 +250,7 @@ class Agent:
                 self._post.set()
                 continue
             self._posted = replace(letter, notices=())
-            del self._notices[: len(letter.notices)]
+            self._notices = [notice for notice in self._notices if notice not in letter.notices]
 
     def _is_no_news(self, letter: Report | None) -> bool:
         """Only that a new document is in hand: what it makes the agent do is mostly done in a moment, and one report

@@ -27,7 +27,7 @@ PIDFILE = f"{_INSIDE}/state/pid"
 _PATHS = Paths(
     exports=f"{_INSIDE}/exports.conf",
     recovery=f"{_INSIDE}/state/recovery",
-    plugins="/usr/lib/x86_64-linux-gnu/ganesha",
+    plugins=f"/usr/lib/{os.uname().machine}-linux-gnu/ganesha",
 )
 
 # The transports that the server's RPC library looks up, and nothing more (see netconfig(5)).

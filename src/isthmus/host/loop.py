@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,17 @@ def pinned(image: Path) -> Iterator[str | None]:
         yield device if device_of(image) == device else None
     finally:
         os.close(fd)
+
+
+def is_cleared(image: Path, *, within: float) -> bool:
+    """Whether no device is this file, now or ``within`` some seconds. The kernel does not tell when one clears itself,
+    so it is looked at every few milliseconds."""
+    end = time.monotonic() + within
+    while device_of(image) is not None:
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def detach(device: str) -> None:

@@ -30,7 +30,8 @@ class Power(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Pool:
     """A storage back end. ``overcommit``: how many times the capacity may be promised; ``reserve``: bytes of the
-    back end that no new promise may take."""
+    back end that no new promise may take; ``made``: it has been in use, so one that is blank now is lost, perhaps
+    because its disk is not mounted."""
 
     name: PoolName
     driver: str
@@ -38,6 +39,7 @@ class Pool:
     path: str
     overcommit: float = 1.0
     reserve: int = 0
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)

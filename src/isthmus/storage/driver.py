@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from isthmus.model.names import ShareId, SnapshotId
-from isthmus.model.share import Filesystem, PoolSeen, Power, ShareSpec
+from isthmus.model.share import Filesystem, Pool, PoolSeen, Power, ShareSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,10 @@ class StorageDriver(Protocol):
     @property
     def minimum(self) -> Mapping[Filesystem, int]:
         """The smallest share of each file system, in bytes."""
+        ...
+
+    def redefine(self, pool: Pool) -> None:
+        """From now on the pool's limits are these; it is the same pool, at the same place."""
         ...
 
     async def observe(self) -> PoolSeen:

@@ -44,7 +44,6 @@ class LocalDriver:
     """
 
     def __init__(self, pool: Pool, layout: Layout) -> None:
-        self._pool = pool
         self._directory = PoolDirectory(pool)
         self._mounts = Mounts(layout)
         self._formats = installed()
@@ -58,6 +57,9 @@ class LocalDriver:
     @property
     def minimum(self) -> Mapping[Filesystem, int]:
         return {name: form.minimum for name, form in self._formats.items()}
+
+    def redefine(self, pool: Pool) -> None:
+        self._directory.pool = pool
 
     async def observe(self) -> PoolSeen:
         before = self._shares.at_work()
@@ -266,7 +268,7 @@ class LocalDriver:
             if share in directories and (now is None or not now.data):
                 debris.append(f"{share}.mounts")
         return PoolSeen(
-            self._pool.name,
+            self._directory.pool.name,
             total=room.f_blocks * room.f_frsize,
             free=room.f_bavail * room.f_frsize,
             shares=shares,

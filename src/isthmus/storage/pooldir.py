@@ -6,7 +6,8 @@
     PATH/shares/SHARE.new/      a share in the making       } what an interrupted
     PATH/shares/SHARE.gone/     a share that is being removed } operation leaves
 
-Everything is root's alone. Everything here blocks.
+PATH/shares is made when the pool is first looked at: a pool that was in use and has none is a mount point without its
+disk. Everything is root's alone. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ class PoolDirectory:
                 "see the kernel's log for why, mend the disk and remount it",
                 code="pool-read-only",
             )
+        if not self.shares.is_dir():
+            if self.pool.made:
+                raise HostFailure(
+                    f"cannot use pool {self.pool.name}: {self.pool.path} is blank, and once it was not: mount its disk",
+                    code="pool-blank",
+                )
+            self.shares.mkdir(mode=_PRIVATE, exist_ok=True)
         return found
 
     def require_room(self, doing: str, size: int = 0) -> None:
@@ -157,7 +165,6 @@ class PoolDirectory:
 
     def prepare(self, share: ShareId, size: int) -> Path:
         """The image, all hole, of a share that is there once it is committed."""
-        self.shares.mkdir(mode=_PRIVATE, exist_ok=True)
         new = self.path(share, NEW)
         remove(new)
         new.mkdir(mode=_PRIVATE)

@@ -72,7 +72,8 @@ def desired_document(tx: ReadTx, name: str) -> Desired:
 
 def pool_spec(pool: PoolRow) -> Pool:
     """The pool as its driver gets it."""
-    return Pool(pool.name, pool.driver, pool.host, pool.path, pool.overcommit, pool.reserve)
+    made = pool.total is not None
+    return Pool(pool.name, pool.driver, pool.host, pool.path, pool.overcommit, pool.reserve, made)
 
 
 def share_spec(share: ShareRow) -> ShareSpec:

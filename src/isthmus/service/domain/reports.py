@@ -12,7 +12,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from isthmus.model.desired import Condition, Phase, Report, ShareReport
+from isthmus.model.desired import Condition, Phase, PoolReport, Report, ShareReport
 from isthmus.model.names import PoolName, ShareId
 from isthmus.model.share import Filesystem
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
@@ -58,11 +58,11 @@ def apply_report(tx: Tx, report: Report) -> None:
     pools = tx.all(PoolRow, host=host.name)
     guests = tx.all(GuestRow, host=host.name)
     look = _Look(report, _knows(host, report), _usable(report))
-    _pools(tx, pools, report)
+    made = [_pool(tx, pool, report.pools[pool.name]) for pool in pools if pool.name in report.pools]
     shares = tx.all(ShareRow, pool=[pool.name for pool in pools])
     snapshots = tx.all(SnapshotRow, share=[share.id for share in shares])
     attachments = tx.all(AttachmentRow, guest=[guest.id for guest in guests])
-    made = [_share(tx, share, look) for share in shares]
+    made += [_share(tx, share, look) for share in shares]
     homes = {share.id: share.pool for share in shares}
     made += [_snapshot(tx, snapshot, look, homes) for snapshot in snapshots]
     for attachment in attachments:
@@ -92,24 +92,22 @@ def _seen(tx: Tx, host: HostRow, knows: int) -> None:
     tx.measure(host, seen_at=tx.now if stale else host.seen_at, applied=max(knows, host.applied))
 
 
-def _pools(tx: Tx, pools: list[PoolRow], report: Report) -> None:
-    for pool in pools:
-        seen = report.pools.get(pool.name)
-        if seen is None:
-            continue
-        error = plain(seen.error)
-        if error != pool.error:
-            tx.tell(pool, error or "can be used again")
-        if error:
-            tx.change(pool, error=error)
-            continue
-        first = pool.total is None
-        changed = tx.change(pool, error="", powers=dict(seen.powers), minimum=_figures(seen.minimum))
-        figures = {"total": _figure(seen.total), "free": _figure(seen.free)}
-        if first:
-            tx.change(changed, **figures)
-        else:
-            tx.measure(changed, **figures)
+def _pool(tx: Tx, pool: PoolRow, seen: PoolReport) -> bool:
+    """Whether the pool turned out to be in use for the first time."""
+    error = plain(seen.error)
+    if error != pool.error:
+        tx.tell(pool, error or "can be used again")
+    if error:
+        tx.change(pool, error=error)
+        return False
+    first = pool.total is None
+    changed = tx.change(pool, error="", powers=dict(seen.powers), minimum=_figures(seen.minimum))
+    figures = {"total": _figure(seen.total), "free": _figure(seen.free)}
+    if first:
+        tx.change(changed, **figures)
+    else:
+        tx.measure(changed, **figures)
+    return first
 
 
 def _share(tx: Tx, share: ShareRow, look: _Look) -> bool:
