@@ -157,13 +157,17 @@ def _keep(document: Document) -> None:
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{document['at']}.json"
     target.write_text(json.dumps(document, indent=1) + "\n")
-    figures = [figure for part in document["parts"] for figure in part["figures"]]
-    missed = [figure["name"] for figure in figures if figure["met"] is False]
-    if figures:
-        plot(document, target.with_suffix(".png"))
-    judged = [figure for figure in figures if figure["met"] is not None]
-    print(f"\n{len(judged) - len(missed)} of {len(judged)} goals met" + "".join(f"\n  missed: {m}" for m in missed))
-    print(f"results: {target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target} and .png")
+    judged = [figure for part in document["parts"] for figure in part["figures"] if figure["met"] is not None]
+    missed = [figure["name"] for figure in judged if not figure["met"]]
+    print()
+    if judged:
+        print(
+            f"{len(judged) - len(missed)} of {len(judged)} goals met",
+            *(f"missed: {name}" for name in missed),
+            sep="\n  ",
+        )
+    kept = [target, target.with_suffix(".png")] if plot(document, target.with_suffix(".png")) else [target]
+    print("results:", *(os.path.relpath(path) for path in kept))
 
 
 if __name__ == "__main__":

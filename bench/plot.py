@@ -15,8 +15,9 @@ GOOD, BAD, PLAIN, GOAL, OWN = "#2a7f62", "#c0392b", "#4a6fa5", "#222222", "#b8c4
 Document = dict[str, Any]
 
 
-def plot(document: Document, target: Path) -> None:
-    """Write the picture of a run's document: times and their goals, memory and idle processor, NFS against the host."""
+def plot(document: Document, target: Path) -> bool:
+    """Write the picture of a run's document: times and their goals, memory and idle processor, NFS against the host.
+    False if it has none of these."""
     figures = [figure for part in document["parts"] for figure in part["figures"]]
     times = [f for f in figures if f["unit"] == "ms" and not f["name"].startswith("storage")]
     sizes = [f for f in figures if f["unit"] == "MB"]
@@ -25,6 +26,8 @@ def plot(document: Document, target: Path) -> None:
     nfs = [f for f in figures if f["name"].startswith("NFS")]
     drawn = ((times, _times), (servers, _amounts), (programs, _amounts), (idle, _amounts))
     groups = [(chosen, draw) for chosen, draw in drawn if chosen]
+    if not groups and not nfs:
+        return False
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         canvas = Canvas(figsize=(16, 9), layout="constrained")
         halves: Any = canvas.subfigures(1, 2, width_ratios=(1.1, 1), wspace=0.03)
@@ -38,6 +41,7 @@ def plot(document: Document, target: Path) -> None:
             _against_host(halves[1].subplots(1, 1), nfs, figures)
         canvas.suptitle(_title(document["machine"], document["at"]), fontsize=11)
         canvas.savefig(target, dpi=110)
+    return True
 
 
 def _parted(figures: Sequence[Document], first: Callable[[Document], bool]) -> tuple[list[Document], list[Document]]:
