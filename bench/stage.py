@@ -18,11 +18,12 @@ from bench.machine import is_mounted
 from isthmus.host import netns
 from isthmus.host.cgroup import Cgroups
 from isthmus.model.attachment import Mode
+from isthmus.model.config import parse_config
 from isthmus.model.names import GuestId, ShareId, new_id
 from lab.guest import Guest
 from lab.site import Json, Site
 
-AUDIT = 15.0
+AUDIT = parse_config("").audit
 """Seconds between two full looks at the host, as the product has it by default."""
 PAYLOAD = "one byte is what is asked for\n"
 SETTLES = 20.0

@@ -384,6 +384,17 @@ async def test_the_guest_reaches_the_gateways_port_and_no_other(wire: Wire) -> N
     assert wire.tcp(111) is None
 
 
+async def test_a_gateway_that_is_starting_anew_does_not_refuse(
+    link: PointToPoint, layout: Layout, guest: GuestId
+) -> None:
+    """Nobody listens. A client that is refused waits 3 s before it calls again, one that hears nothing 1 s."""
+    await link.make(guest)
+    with Wire(layout, guest) as wire:
+        assert wire.tcp(PORT) is None
+        assert wire.finds_neighbour()
+        assert wire.tcp_six(PORT) is None
+
+
 async def test_the_same_over_ipv6_without_configuration(wire: Wire) -> None:
     assert wire.finds_neighbour()
     assert wire.tcp_six(PORT) == SYN_ACK

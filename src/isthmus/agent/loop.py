@@ -61,7 +61,7 @@ class Tempo:
 
     audit: float = 60.0
     pools: float = 15.0
-    heartbeat: float = 30.0
+    heartbeat: float = 60.0
     look: float = 5.0
     poll: float = 60.0
     retry: float = 1.0

@@ -57,10 +57,12 @@ class Patience:
         return failure
 
     def succeeded(self, chain: Chain, now: float) -> None:
-        """The chain was done. If it must be done again and again, it does not last, and gets slower."""
+        """The chain was done. If it must be done again and again, it does not last, and gets slower; what lasted for
+        two of the longest pauses begins anew."""
         self.failures.pop(chain.subject, None)
         before = self._done.get(chain.subject)
-        count = before[1] + 1 if before is not None and before[0] == chain else 1
+        again = before is not None and before[0] == chain and now - before[2] < 2 * LONGEST_RETRY
+        count = before[1] + 1 if before is not None and again else 1
         self._done[chain.subject] = (chain, count, now)
 
     def keep_only(self, planned: set[Subject]) -> None:

@@ -101,6 +101,8 @@ class PointToPoint:
                         'oifname "lo" accept',
                         f'oifname != "{card}" drop',
                         "tcp flags & (syn | ack) == syn drop",  # a gateway never calls its guest
+                        # not refused while the gateway starts anew: a client that is refused waits 3 s, else 1 s
+                        "tcp flags & (rst | ack) == rst | ack drop",
                         f"ip saddr {four} ip daddr {peer} tcp sport {port} accept",
                         f"ip6 saddr {_SIX.ip} ip6 daddr fe80::/10 tcp sport {port} accept",
                         f"ip saddr {four} ip daddr {peer} icmp type echo-reply accept",

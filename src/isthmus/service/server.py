@@ -38,6 +38,16 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Take no more connections, and finish."""
+        self.should_exit = True
+        self._ended.set()
+
+    async def main_loop(self) -> None:
+        """Wait to be ended. Uvicorn's own looks ten times a second, for the sake of the Date header."""
+        await self._ended.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections from now on."""
@@ -68,6 +78,7 @@ async def listening(service: Service, address: Address) -> AsyncIterator[socket.
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,
         timeout_keep_alive=65,  # longer than a long-poll, so that an agent keeps its connection
         timeout_graceful_shutdown=GRACE,
     )
@@ -78,7 +89,7 @@ async def listening(service: Service, address: Address) -> AsyncIterator[socket.
         yield listener
     finally:
         service.watch.close()
-        server.should_exit = True
+        server.end()
         await running
         listener.close()
         if isinstance(address, Path):
