@@ -10,7 +10,7 @@ from time import monotonic, perf_counter, sleep
 from bench import wire
 from bench.figures import Figure
 from bench.machine import memory, processor_of, processor_of_threads
-from bench.stage import PAYLOAD, SETTLES, Run, Stage, booted, staged, until
+from bench.stage import AUDIT, PAYLOAD, SETTLES, Run, Stage, booted, staged, until
 from isthmus.host.sockets import socket_in
 from isthmus.model.names import GuestId, new_id
 from lab.guest import Guest
@@ -98,7 +98,7 @@ async def crowd(run: Run) -> list[Figure]:
         await _grow(stage, many - few, run)
         run.say("resting")
         await asyncio.sleep(3)
-        seconds = 30 if not run.quick else 6
+        seconds = round(AUDIT) if not run.quick else 6  # one audit, one heartbeat, four looks at the pool
         run.say(f"idle for {seconds} s")
         pid, servers = stage.site.pid, stage.gateways()
         assert len(servers) == many, f"{len(servers)} gateways"

@@ -32,7 +32,8 @@ def setup(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``scripts/setup`` in a clone where the virtual environment is made already."""
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts/setup").write_bytes(SETUP.read_bytes())
-    (tmp_path / "pyproject.toml").touch()
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
     stamp = hashlib.sha256(SETUP.read_bytes()).hexdigest()[:16]
     (tmp_path / ".venv").mkdir()
     (tmp_path / f".venv/.isthmus-{stamp}").touch()
