@@ -9,7 +9,7 @@ from time import monotonic, perf_counter, sleep
 
 from bench import wire
 from bench.figures import Figure
-from bench.machine import memory, processor_of, processor_of_threads
+from bench.machine import memory, processor_by_thread, processor_of, spent
 from bench.stage import AUDIT, PAYLOAD, SETTLES, Run, Stage, booted, staged, until
 from isthmus.host.sockets import socket_in
 from isthmus.model.names import GuestId, new_id
@@ -102,11 +102,11 @@ async def crowd(run: Run) -> list[Figure]:
         run.say(f"idle for {seconds} s")
         pid, servers = stage.site.pid, stage.gateways()
         assert len(servers) == many, f"{len(servers)} gateways"
-        began, before = perf_counter(), (processor_of(pid), processor_of_threads(*servers))
+        began, ours, theirs = perf_counter(), processor_of(pid), processor_by_thread(*servers)
         await asyncio.sleep(seconds)
         took = perf_counter() - began
-        agent = 100 * (processor_of(pid) - before[0]) / took
-        serving = 100 * (processor_of_threads(*servers) - before[1]) / took
+        agent = 100 * (processor_of(pid) - ours) / took
+        serving = 100 * spent(theirs, processor_by_thread(*servers)) / took
         pss, rss = memory(pid)
     goal, note = ({}, "too short for an audit: not judged") if run.quick else (IDLE, "")
     return [

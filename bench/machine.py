@@ -62,13 +62,15 @@ def processor_of(pid: int) -> float:
     return sum(int(value) for value in fields[11:15]) / TICKS
 
 
-def processor_of_threads(*pids: int) -> float:
-    """The same of processes' threads, exactly; threads that have ended do not count (sched-stats.rst)."""
-    total = 0
-    for pid in pids:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+def processor_by_thread(*pids: int) -> dict[str, float]:
+    """The same of each thread of the processes, exactly (sched-stats.rst)."""
+    tasks = (task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
+    return {task.name: int((task / "schedstat").read_text().split()[0]) / 1e9 for task in tasks}
+
+
+def spent(before: dict[str, float], after: dict[str, float]) -> float:
+    """What the threads used in between that are there at the end; those that ended do not count."""
+    return sum(seconds - before.get(thread, 0.0) for thread, seconds in after.items())
 
 
 def is_mounted(layout: Layout, share: str) -> bool:

@@ -65,7 +65,7 @@ class Tempo:
     look: float = 5.0
     poll: float = 60.0
     retry: float = 1.0
-    settle: float = 0.05
+    settle: float = 0.25
 
 
 class Agent:
