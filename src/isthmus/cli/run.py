@@ -34,7 +34,7 @@ class Level(StrEnum):
 
 LevelOption = Annotated[Level, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error")]
 
-CHATTY = ("httpx", "httpcore", "uvicorn", "alembic", "qemu", "asyncio", "sqlalchemy", "pyroute2")
+CHATTY = ("httpx", "httpcore", "uvicorn", "alembic", "qemu", "asyncio", "sqlalchemy")
 """Libraries whose everyday notes are of no use to an operator."""
 
 
