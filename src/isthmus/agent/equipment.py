@@ -11,13 +11,14 @@ from isthmus.link.base import Link
 from isthmus.model.attachment import Mode
 from isthmus.model.desired import Desired, Report
 from isthmus.model.errors import HostFailure, IsthmusError
-from isthmus.model.names import HostName, PoolName
+from isthmus.model.names import AttachmentId, HostName, PoolName
 from isthmus.model.share import Pool
 from isthmus.storage.driver import StorageDriver
 
 
 class Orders(Protocol):
-    """Where the agent gets what should be, and says what is: the service, in this process or behind HTTP."""
+    """Where the agent gets what should be, and says what is: the service, in this process or behind HTTP. Every method
+    raises ``HostRevoked`` when the service no longer takes this host for what it was."""
 
     async def desired(self, host: HostName, after: int, timeout: float) -> Desired | None:  # noqa: ASYNC109
         """The document, as soon as its revision is another than ``after``; None if that is not so within ``timeout``
@@ -26,6 +27,11 @@ class Orders(Protocol):
 
     async def report(self, report: Report) -> None:
         """Tell what is. Raises ``Unavailable`` if the service does not answer."""
+        ...
+
+    async def sign(self, host: HostName, requests: Mapping[AttachmentId, bytes]) -> Mapping[AttachmentId, str]:
+        """Ask for grants on these certificate requests (PKCS #10, DER). They come with the next document; what is
+        answered is why some of them do not. Raises ``Unavailable`` if the service does not answer."""
         ...
 
 

@@ -7,7 +7,26 @@ run = "/run/isthmus"
 state = "/var/lib/isthmus"
 [service]
 database = "sqlite:////var/lib/isthmus/isthmus.db"
-listen = "unix:/run/isthmus/api.sock"          # or http://127.0.0.1:PORT
+listen = "unix:/run/isthmus/api.sock"          # for this machine: or http://127.0.0.1:PORT
+public = ""                                    # for users elsewhere: https://ADDRESS:PORT
+agents = ""                                    # for agents elsewhere: https://ADDRESS:PORT, mutual TLS
+names = []                                     # what the service is called in its certificate; default: the machine's
+certificate = ""                               # PEM for `public`; default: one by Isthmus's own authority
+key = ""
+auth = "none"                                  # who vouches for users over TCP: none (this machine), local, keystone
+users = "/etc/isthmus/users"                   # the local users
+policy = "/etc/isthmus/policy.yaml"            # what differs from the default rules
+[grants]
+lifetime = 604800.0                            # seconds; longer than the longest outage one wants to survive
+keystone = false                               # keep them in Keystone's credential store too
+[keystone]
+url = ""                                       # https://keystone.example.org/v3
+user = "isthmus"                               # the service's own user, that may validate tokens
+password_file = "/etc/isthmus/keystone-password"
+project = "service"
+domain = "Default"                             # of that user and project
+cafile = ""
+cache = 60.0                                   # seconds that a revoked token may go on
 [agent]
 service = "unix:/run/isthmus/api.sock"         # where the agent finds the service; default: service.listen
 qmp = "/run/isthmus/qmp"                       # QMP sockets of guests: GUEST-UUID.qmp
@@ -23,7 +42,9 @@ import socket
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from isthmus.model.errors import Invalid
 from isthmus.model.layout import Layout
@@ -31,6 +52,39 @@ from isthmus.model.names import HostName, parse_slug
 
 DEFAULT_PATH = Path("/etc/isthmus/isthmus.toml")
 MAX_PREFIX = 20
+MIN_LIFETIME = 10.0
+"""Seconds: a shorter-lived grant would end while it is being renewed."""
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+class Auth(StrEnum):
+    """Who vouches for users that come over TCP."""
+
+    NONE = "none"
+    LOCAL = "local"
+    KEYSTONE = "keystone"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantConfig:
+    """``lifetime`` in seconds. ``keystone``: grants are kept in Keystone's credential store too."""
+
+    lifetime: float = 604800.0
+    keystone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeystoneConfig:
+    """How the service reaches Keystone. ``cache``: seconds for which what Keystone said of a token counts."""
+
+    url: str = ""
+    user: str = "isthmus"
+    password_file: Path = Path("/etc/isthmus/keystone-password")
+    project: str = "service"
+    domain: str = "Default"
+    cafile: str = ""
+    cache: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +99,16 @@ class Config:
     qmp: Path = Path()
     audit: float = 60.0
     network: str = "169.254.77.2/31"
+    public: str = ""
+    agents: str = ""
+    names: tuple[str, ...] = ()
+    certificate: str = ""
+    key: str = ""
+    auth: Auth = Auth.NONE
+    users: Path = Path("/etc/isthmus/users")
+    policy: Path = Path("/etc/isthmus/policy.yaml")
+    grants: GrantConfig = field(default_factory=GrantConfig)
+    keystone: KeystoneConfig = field(default_factory=KeystoneConfig)
 
 
 def load_config(path: Path | None = None) -> Config:
@@ -83,10 +147,36 @@ def parse_config(text: str, name: str = "configuration") -> Config:
             qmp=Path(reader.text("agent.qmp", "")),
             audit=reader.number("agent.audit", 60.0, least=0.1),
             network=_network(reader.text("link.network", "169.254.77.2/31")),
+            public=reader.text("service.public", ""),
+            agents=reader.text("service.agents", ""),
+            names=reader.texts("service.names"),
+            certificate=reader.text("service.certificate", ""),
+            key=reader.text("service.key", ""),
+            auth=reader.word("service.auth", Auth.NONE),
+            users=Path(reader.text("service.users", "/etc/isthmus/users")),
+            policy=Path(reader.text("service.policy", "/etc/isthmus/policy.yaml")),
+            grants=GrantConfig(
+                lifetime=reader.number("grants.lifetime", GrantConfig.lifetime, least=MIN_LIFETIME),
+                keystone=reader.flag("grants.keystone", default=False),
+            ),
+            keystone=_keystone(reader),
         )
     )
     reader.finish()
     return config
+
+
+def _keystone(reader: _Reader) -> KeystoneConfig:
+    default = KeystoneConfig()
+    return KeystoneConfig(
+        url=reader.text("keystone.url", default.url),
+        user=reader.text("keystone.user", default.user),
+        password_file=Path(reader.text("keystone.password_file", str(default.password_file))),
+        project=reader.text("keystone.project", default.project),
+        domain=reader.text("keystone.domain", default.domain),
+        cafile=reader.text("keystone.cafile", default.cafile),
+        cache=reader.number("keystone.cache", default.cache, least=0),
+    )
 
 
 def with_defaults(config: Config) -> Config:
@@ -126,6 +216,26 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
             raise Invalid(f"cannot read {self._name}: {key} must be a number of at least {least:g}", field=key)
         return float(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._left.pop(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) and item.isprintable() for item in value):
+            raise Invalid(f"cannot read {self._name}: {key} must be a list of texts", field=key)
+        return tuple(value)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        value = self._left.pop(key, default)
+        if not isinstance(value, bool):
+            raise Invalid(f"cannot read {self._name}: {key} must be true or false", field=key)
+        return value
+
+    def word(self, key: str, default: Word) -> Word:
+        text = self.text(key, default)
+        try:
+            return type(default)(text)
+        except ValueError as error:
+            known = ", ".join(type(default))
+            raise Invalid(f"cannot read {self._name}: {key} must be one of {known}", field=key) from error
 
     def finish(self) -> None:
         if self._left:

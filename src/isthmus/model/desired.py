@@ -18,6 +18,10 @@ class Desired:
 
     A guest, link, gateway or attachment that is absent here is taken down; a share or snapshot is deleted only if it is
     named among the ``doomed``: a document from an old backup must not delete data.
+
+    ``grants``: the certificates (DER) by which attachments may be presented, one each at most; one that has none waits
+    for its agent to ask. ``authorities``: the certificates (DER) between the grants and the roots that the agent
+    trusts. ``revoked``: serial numbers (lower-case hex) of grants that ended before their time.
     """
 
     host: HostName
@@ -29,6 +33,9 @@ class Desired:
     doomed_snapshots: tuple[SnapshotGone, ...] = ()
     guests: tuple[GuestSpec, ...] = ()
     attachments: tuple[AttachmentSpec, ...] = ()
+    grants: Mapping[AttachmentId, bytes] = field(default_factory=dict)
+    authorities: tuple[bytes, ...] = ()
+    revoked: tuple[str, ...] = ()
 
 
 class Phase(StrEnum):

@@ -2,6 +2,9 @@
 
     IsthmusError
     ├── Invalid             the request can never work as it is: says which field, and the mend
+    ├── Unauthenticated     nobody vouches for the caller, or no longer
+    ├── Forbidden           the caller is known, and may not do this
+    │   └── HostRevoked     the host's certificate is revoked: it may serve nothing any more
     ├── NotFound            no such object (or none that the caller may know of)
     ├── Conflict            the present state forbids it: wrong status, taken name or place
     ├── Refused             it could not be kept: a promise that the back end cannot hold
@@ -46,6 +49,24 @@ class Invalid(IsthmusError):
     def __init__(self, message: str, *, field: str = "", detail: Detail | None = None) -> None:
         super().__init__(message, detail={**(detail or {}), **({"field": field} if field else {})})
         self.field = field
+
+
+class Unauthenticated(IsthmusError):
+    """Nobody vouches for the caller, or no longer: no credentials, wrong ones, or expired ones."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(IsthmusError):
+    """The caller is known and may not do this, whatever the object is."""
+
+    code = "forbidden"
+
+
+class HostRevoked(Forbidden):
+    """The certificate by which a host spoke is revoked. Its agent ends its exports when it reads this."""
+
+    code = "host-revoked"
 
 
 class NotFound(IsthmusError):

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from isthmus.model.names import HostName, PoolName, ShareId, SnapshotId
+from isthmus.model.names import HostName, PoolName, ProjectId, ShareId, SnapshotId
+
+NOBODYS = ProjectId("")
 
 
 class Filesystem(StrEnum):
@@ -61,7 +63,7 @@ class Revert:
 
 @dataclass(frozen=True, slots=True)
 class ShareSpec:
-    """A share that should exist. ``size`` in bytes is the hard limit of its file system's device.
+    """A share that should exist. ``size`` in bytes is the hard limit of its file system's device; ``project`` owns it.
 
     ``made``: it has existed. Such a share that is not there now is lost, perhaps because a disk is not mounted, and is
     never made anew: an empty share in its place would hide the loss.
@@ -75,6 +77,7 @@ class ShareSpec:
     origin: Origin | None = None
     revert: Revert | None = None
     made: bool = False
+    project: ProjectId = NOBODYS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from isthmus.model.caller import Caller
+from isthmus.service.act import NOTHING, Act
 from isthmus.service.service import Service
 from isthmus.service.views import Views
+from isthmus.store.reach import EVERYTHING, Reach
 from isthmus.store.rows import KINDS, KeptRow, key_of
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.api import Page
 
 Kept = TypeVar("Kept", bound=KeptRow)
+Value = TypeVar("Value")
 View = TypeVar("View")
 
 DEFAULT_LIMIT = 100
@@ -37,6 +41,21 @@ class Call:
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
+    act: Act = NOTHING
+    reach: Reach = EVERYTHING
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        return self.act.caller
+
+    async def read(self, work: Callable[[ReadTx], Value]) -> Value:
+        """What ``work`` makes of what the caller may see."""
+        return await self.service.read(work, self.reach)
+
+    async def write(self, work: Callable[[Tx], Value]) -> Value:
+        """What ``work`` makes of what the caller may change, committed together with its entry in the audit."""
+        return await self.service.write(work, self.reach, self.act)
 
     async def page(self, kind: type[Kept], show: Callable[[Views, Kept], View]) -> Reply:
         """A part of the list of this kind, narrowed by the query."""
@@ -49,7 +68,7 @@ class Call:
             shown = rows[:limit]
             return Page(items=[show(views, row) for row in shown], next=key_of(shown[-1]) if rows[limit:] else None)
 
-        return Reply(200, await self.service.read(work))
+        return Reply(200, await self.read(work))
 
     async def one(self, kind: type[Kept], key: str, show: Callable[[Views, Kept], View]) -> Reply:
         """The object; with ``after``, once its revision is greater, else 204. Raises ``NotFound`` when it is gone."""
@@ -60,17 +79,17 @@ class Call:
             return show(Views(tx), row) if row.revision > after else None
 
         if "after" not in self.query:
-            return Reply(200, await self.service.read(look))
-        found = await self.service.watch.until(f"{KINDS[kind]}/{key}", lambda: self.service.read(look), self.seconds)
+            return Reply(200, await self.read(look))
+        found = await self.service.watch.until(f"{KINDS[kind]}/{key}", lambda: self.read(look), self.seconds)
         return Reply(204) if found is None else Reply(200, found)
 
     async def do(self, status: int, work: Callable[[Tx], Kept], show: Callable[[Views, Kept], View]) -> Reply:
         """The object that ``work`` made or changed."""
-        return Reply(status, await self.service.write(lambda tx: show(Views(tx), work(tx))))
+        return Reply(status, await self.write(lambda tx: show(Views(tx), work(tx))))
 
     async def drop(self, work: Callable[[Tx], None]) -> Reply:
         """Nothing, after ``work`` removed something."""
-        await self.service.write(work)
+        await self.write(work)
         return Reply(204)
 
     @property

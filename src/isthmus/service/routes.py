@@ -44,6 +44,12 @@ class Route:
     faults: tuple[type[IsthmusError], ...] = ()
     max_body: int = field(default=MIB)
 
+    @property
+    def rule(self) -> str:
+        """The name of its policy rule: ``isthmus:NOUN:VERB``, such as ``isthmus:shares:create``."""
+        noun, verb = self.handler.__module__.rsplit(".", 1)[1], self.handler.__name__
+        return f"isthmus:{noun}:{verb}"
+
     def statuses(self) -> set[int]:
         """All statuses of failure that it may answer with."""
         kinds: set[type[IsthmusError]] = {Invalid, Unavailable, *self.faults}

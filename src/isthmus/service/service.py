@@ -12,10 +12,12 @@ from starlette.applications import Starlette
 
 from isthmus.model.desired import Desired, Report
 from isthmus.model.names import HostName
+from isthmus.service.act import NOTHING, Act, entry_of
 from isthmus.service.domain.hosts import desired_document
 from isthmus.service.domain.reports import apply_report
 from isthmus.service.watch import Watch
 from isthmus.store import ReadTx, Store, Tx
+from isthmus.store.reach import EVERYTHING, Reach
 from isthmus.store.rows import HostRow
 
 Value = TypeVar("Value")
@@ -59,22 +61,25 @@ class Service:
         """The revision of the last change to anything."""
         return await self.read(lambda tx: tx.revision)
 
-    async def read(self, work: Callable[[ReadTx], Value]) -> Value:
-        """What ``work`` makes of a consistent view, in a thread."""
+    async def read(self, work: Callable[[ReadTx], Value], reach: Reach = EVERYTHING) -> Value:
+        """What ``work`` makes of a consistent view of what is in ``reach``, in a thread."""
 
         def run() -> Value:
-            with self._store.read() as tx:
+            with self._store.read(reach) as tx:
                 return work(tx)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
-    async def write(self, work: Callable[[Tx], Value]) -> Value:
-        """What ``work`` makes of the one writing transaction, committed, in a thread. What has begun commits even if
-        the caller is cancelled meanwhile."""
+    async def write(self, work: Callable[[Tx], Value], reach: Reach = EVERYTHING, act: Act = NOTHING) -> Value:
+        """What ``work`` makes of the one writing transaction, committed together with the audit's entry of ``act``, in
+        a thread. What has begun commits even if the caller is cancelled meanwhile."""
 
         def run() -> Value:
-            with self._store.write() as tx:
-                return work(tx)
+            with self._store.write(reach) as tx:
+                value = work(tx)
+                if act.action:
+                    tx.audit(entry_of(act, tx.touched))
+                return value
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 

@@ -75,7 +75,8 @@ class TypeRow:
 @dataclass(frozen=True, slots=True)
 class ShareRow:
     """``size`` is what should be, ``actual`` what the host last saw (0 before). ``reverts`` counts the reverts asked
-    for, ``reverted`` those that are done. ``made``: it has existed on its host."""
+    for, ``reverted`` those that are done. ``made``: it has existed on its host. ``public``: other projects may read of
+    it."""
 
     id: ShareId
     project: ProjectId
@@ -96,6 +97,7 @@ class ShareRow:
     revert_to: SnapshotId | None = None
     reverts: int = 0
     reverted: int = 0
+    public: bool = False
     wanted: int = 0
     revision: int = 0
     created_at: datetime.datetime = EPOCH
@@ -136,7 +138,8 @@ class GuestRow:
 
 @dataclass(frozen=True, slots=True)
 class AttachmentRow:
-    """A share in a guest's name space; its project is that of both."""
+    """A share in a guest's name space; its project is that of both. ``user``: the id of who asked for it. ``sequence``:
+    that of its last grant. ``barred``: why it gets no grant any more, "" if it does."""
 
     id: AttachmentId
     share: ShareId
@@ -150,8 +153,95 @@ class AttachmentRow:
     status: AttachmentStatus = AttachmentStatus.ATTACHING
     reason: str = ""
     code: str = ""
+    user: str = ""
+    sequence: int = 0
+    barred: str = ""
     wanted: int = 0
     revision: int = 0
+    created_at: datetime.datetime = EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """A grant that was signed, kept until it would have ended. ``serial`` (lower-case hex) is its certificate's;
+    ``certificate`` is DER; ``ended_at``: when it was revoked or another took its place, ``reason`` says which.
+    ``credential``: its id in Keystone's credential store, "" if it is not there. No foreign keys: it outlives its
+    attachment."""
+
+    serial: str
+    attachment: AttachmentId
+    share: ShareId
+    guest: GuestId
+    project: ProjectId
+    host: HostName
+    sequence: int
+    certificate: bytes
+    not_after: datetime.datetime
+    ended_at: datetime.datetime | None = None
+    reason: str = ""
+    credential: str = ""
+    revision: int = 0
+    created_at: datetime.datetime = EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRow:
+    """A host's certificate for talking to the service, kept until it would have ended. ``ended_at``: when it was
+    revoked, ``reason`` says why."""
+
+    serial: str
+    host: HostName
+    not_after: datetime.datetime
+    ended_at: datetime.datetime | None = None
+    reason: str = ""
+    revision: int = 0
+    created_at: datetime.datetime = EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A one-time token to enrol a host by. ``digest``: SHA-256 of the token, hex: the token itself is not kept.
+    ``replace``: whoever uses it takes the place of an agent that has enrolled before."""
+
+    digest: str
+    host: HostName
+    expires_at: datetime.datetime
+    used_at: datetime.datetime | None = None
+    replace: bool = False
+    revision: int = 0
+    created_at: datetime.datetime = EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityRow:
+    """A certificate of the authority itself, DER: ``root`` (a root, self-signed), ``link`` (a new root, signed by the
+    one before it) or ``issuer`` (signs grants and certificates). Agents are given all that have not ended."""
+
+    fingerprint: str
+    kind: str
+    certificate: bytes
+    not_after: datetime.datetime
+    revision: int = 0
+    created_at: datetime.datetime = EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """Who did what: append-only. ``way``, ``user``, ``name``, ``project``, ``host`` and ``address`` are the caller's
+    (see ``model.caller``); ``action`` is the route's rule (``isthmus:shares:create``); ``targets`` are the objects that
+    it touched or named, as ``kind/key``; ``outcome`` is "done" or the slug of the error."""
+
+    request: str
+    way: str
+    user: str
+    name: str
+    project: str
+    host: str
+    address: str
+    action: str
+    targets: tuple[str, ...]
+    outcome: str
+    id: int = 0
     created_at: datetime.datetime = EPOCH
 
 
@@ -172,6 +262,8 @@ class EventRow:
 
 StatusRow = ShareRow | SnapshotRow | AttachmentRow
 KeptRow = HostRow | PoolRow | TypeRow | ShareRow | SnapshotRow | GuestRow | AttachmentRow
+SilentRow = GrantRow | CertificateRow | TokenRow | AuthorityRow
+"""Rows that no event is about: the audit tells what became of them."""
 
 KINDS: Mapping[type[Any], str] = {
     HostRow: "host",

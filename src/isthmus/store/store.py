@@ -21,6 +21,7 @@ from sqlalchemy import event, exc
 
 from isthmus.model.errors import Invalid, Unavailable
 from isthmus.store import migrations
+from isthmus.store.reach import EVERYTHING, Reach
 from isthmus.store.schema import COUNTER
 from isthmus.store.tx import ReadTx, Tx
 
@@ -83,16 +84,16 @@ class Store:
         return lambda: self._listeners.remove(listener)
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[ReadTx]:
-        """A consistent view. Raises ``Unavailable`` if the database does not answer."""
+    def read(self, reach: Reach = EVERYTHING) -> Iterator[ReadTx]:
+        """A consistent view of what is in ``reach``. Raises ``Unavailable`` if the database does not answer."""
         with _translated(), self._engine.connect() as connection:
             if self._engine.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            yield ReadTx(connection, self._now())
+            yield ReadTx(connection, self._now(), reach)
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Tx]:
-        """The one writing transaction: committed at the end, rolled back by an exception.
+    def write(self, reach: Reach = EVERYTHING) -> Iterator[Tx]:
+        """The one writing transaction, over what is in ``reach``: committed at the end, rolled back by an exception.
 
         Raises ``Unavailable`` if the database does not answer, or others kept it busy for ten seconds.
         """
@@ -100,7 +101,7 @@ class Store:
             connection.execution_options(writer=True)
             with connection.begin():
                 connection.execute(sa.select(COUNTER.c.revision).with_for_update())
-                tx = Tx(connection, self._now())
+                tx = Tx(connection, self._now(), reach)
                 yield tx
         if tx.changes:
             changed = Changed(frozenset(tx.changes), tx.advance())

@@ -13,7 +13,8 @@ from isthmus.model.errors import NotFound
 from isthmus.model.names import HostName
 from isthmus.model.status import Status, check_move
 from isthmus.store import schema
-from isthmus.store.rows import KINDS, EventRow, HostRow, KeptRow, StatusRow, key_of
+from isthmus.store.reach import EVERYTHING, Reach
+from isthmus.store.rows import KINDS, AuditRow, EventRow, HostRow, KeptRow, StatusRow, key_of
 
 Kept = TypeVar("Kept", bound=KeptRow)
 Staged = TypeVar("Staged", bound=StatusRow)
@@ -25,9 +26,10 @@ KEEP_EVENTS = 100_000
 class ReadTx:
     """One consistent view of the database."""
 
-    def __init__(self, connection: sa.Connection, now: datetime.datetime) -> None:
+    def __init__(self, connection: sa.Connection, now: datetime.datetime, reach: Reach = EVERYTHING) -> None:
         self._connection = connection
         self.now = now
+        self.reach = reach
 
     @property
     def revision(self) -> int:
@@ -75,10 +77,19 @@ class Tx(ReadTx):
     """The one writing transaction of the moment. ``changes`` are the objects that it touched, as ``kind/key``, and
     ``desired/HOST`` for every host whose document changed."""
 
-    def __init__(self, connection: sa.Connection, now: datetime.datetime) -> None:
-        super().__init__(connection, now)
+    def __init__(self, connection: sa.Connection, now: datetime.datetime, reach: Reach = EVERYTHING) -> None:
+        super().__init__(connection, now, reach)
         self._next: int | None = None
         self.changes: set[str] = set()
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The objects among ``changes``: what the audit names."""
+        return frozenset(change for change in self.changes if "/" in change and not change.startswith("desired/"))
+
+    def audit(self, entry: AuditRow) -> None:
+        """The entry is in the audit. Its ``id`` and time are given here."""
+        raise NotImplementedError
 
     def advance(self) -> int:
         """The revision of this transaction's changes: one beyond the last, taken when the first change is made."""

@@ -15,7 +15,7 @@ async def index(call: Call) -> Reply:
     after, limit = call.query.get("after", 0), call.query.get("limit", DEFAULT_LIMIT)
 
     async def look() -> list[EventView] | None:
-        found = await call.service.read(lambda tx: tx.events(after=after, limit=limit, **equal))
+        found = await call.read(lambda tx: tx.events(after=after, limit=limit, **equal))
         return [event(row) for row in found] or None
 
     wait = call.seconds if "timeout" in call.query else 0
