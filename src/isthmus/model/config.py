@@ -156,7 +156,7 @@ def parse_config(text: str, name: str = "configuration") -> Config:
             users=Path(reader.text("service.users", "/etc/isthmus/users")),
             policy=Path(reader.text("service.policy", "/etc/isthmus/policy.yaml")),
             grants=GrantConfig(
-                lifetime=reader.number("grants.lifetime", GrantConfig.lifetime, least=MIN_LIFETIME),
+                lifetime=reader.number("grants.lifetime", GrantConfig().lifetime, least=MIN_LIFETIME),
                 keystone=reader.flag("grants.keystone", default=False),
             ),
             keystone=_keystone(reader),

@@ -1,25 +1,36 @@
-"""The seam between the API and whoever vouches for its users."""
+"""The seam between the API and whoever vouches for those that use it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from isthmus.model.caller import Caller
 
 
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a request brings. ``headers``: names in lower case; ``address``: where it came from, for the audit, "" over
+    a unix socket; ``certificate``: the TLS client's (DER), whose chain the listener has verified."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    address: str = ""
+    certificate: bytes | None = None
+
+
 class Voucher(Protocol):
-    """Vouches for users that come over TCP. ``challenge`` is the value of WWW-Authenticate in a 401."""
+    """Vouches for the callers of one listener."""
 
     @property
     def challenge(self) -> str:
-        """How a client may authenticate."""
+        """How a client may authenticate: the value of WWW-Authenticate in a 401; "" for no such way."""
         ...
 
-    async def caller(self, headers: Mapping[str, str], address: str) -> Caller:
-        """Who asks, by the request's headers (names in lower case); a caller of ``Way.NOBODY`` if they carry no
-        credentials at all. Raises ``Unauthenticated`` for credentials that are wrong or have ended, ``Unavailable`` if
-        that cannot be found out now."""
+    async def caller(self, presented: Presented) -> Caller:
+        """Who asks; a caller of ``Way.NOBODY`` if the request carries no credentials at all. Raises
+        ``Unauthenticated`` for credentials that are wrong or have ended, ``HostRevoked`` for a host's certificate that
+        is, ``Unavailable`` if that cannot be found out now."""
         ...
 
     async def close(self) -> None:
