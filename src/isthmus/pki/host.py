@@ -1,0 +1,33 @@
+"""A host's name, from its certificate."""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from isthmus.model.errors import Invalid
+from isthmus.model.names import HostName, parse_slug
+from isthmus.pki import profile
+
+
+def host_of(der: bytes) -> HostName:
+    """The host whose certificate this is. Its chain is not looked at: the TLS layer has. Raises ``Invalid``."""
+    if len(der) > profile.MAX_CERTIFICATE:
+        raise Invalid("cannot read the host's certificate: it is too large", field="certificate")
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+        raise Invalid("cannot read the host's certificate: it names no host", field="certificate") from error
+    if len(uris) != 1 or not uris[0].startswith(profile.HOST_URI):
+        raise Invalid("cannot read the host's certificate: it names no host", field="certificate")
+    return HostName(parse_slug(uris[0].removeprefix(profile.HOST_URI), "certificate"))
+
+
+def serial_of(der: bytes) -> str:
+    """A certificate's serial number, lower-case hex. Raises ``Invalid``."""
+    try:
+        return f"{x509.load_der_x509_certificate(der).serial_number:x}"
+    except (ValueError, TypeError) as error:
+        raise Invalid("cannot read the certificate: it is not X.509 in DER", field="certificate") from error
