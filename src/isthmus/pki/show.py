@@ -21,7 +21,7 @@ _PURPOSES = {
 
 def describe(certificate: x509.Certificate) -> str:
     """The certificate in lines of text. A tuple that cannot be read is told, not raised."""
-    key = certificate.public_key()
+    key, algorithm = certificate.public_key(), certificate.signature_algorithm_oid
     lines = [
         "Certificate:",
         f"    Serial number:  {certificate.serial_number:x}",
@@ -29,7 +29,7 @@ def describe(certificate: x509.Certificate) -> str:
         f"    Subject:        {certificate.subject.rfc4514_string()}",
         f"    Not before:     {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC",
         f"    Not after:      {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC",
-        f"    Signed with:    {_ALGORITHMS.get(certificate.signature_algorithm_oid, certificate.signature_algorithm_oid.dotted_string)}",
+        f"    Signed with:    {_ALGORITHMS.get(algorithm, algorithm.dotted_string)}",
     ]
     if isinstance(key, ec.EllipticCurvePublicKey):
         lines.append(f"    Public key:     {key.curve.name}, SHA-256 {key_print(key).hex()}")

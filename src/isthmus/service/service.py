@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import datetime
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TypeVar
@@ -11,16 +12,22 @@ from typing import TypeVar
 from starlette.applications import Starlette
 
 from isthmus.model.desired import Desired, Report
-from isthmus.model.names import HostName
+from isthmus.model.errors import Unavailable
+from isthmus.model.names import AttachmentId, HostName
 from isthmus.service.act import NOTHING, Act, entry_of
+from isthmus.service.domain import authorities, enrolment, grants
 from isthmus.service.domain.hosts import desired_document
 from isthmus.service.domain.reports import apply_report
+from isthmus.service.signing import Signer
 from isthmus.service.watch import Watch
 from isthmus.store import ReadTx, Store, Tx
 from isthmus.store.reach import EVERYTHING, Reach
 from isthmus.store.rows import HostRow
 
 Value = TypeVar("Value")
+
+A_WEEK = datetime.timedelta(days=7)
+"""How long a grant lasts by default."""
 
 THREADS = 4
 """Threads that talk to the database, apart from those of an agent in the same process, whose disks may be slow."""
@@ -29,8 +36,10 @@ THREADS = 4
 class Service:
     """Belongs to one event loop. ``close`` it before the store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, signer: Signer | None = None, lifetime: datetime.timedelta = A_WEEK) -> None:
         self._store = store
+        self._signer = signer
+        self._lifetime = lifetime
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="isthmus-store")
         self.watch = Watch(store, self.revision)
 
@@ -56,6 +65,28 @@ class Service:
     async def report(self, report: Report) -> None:
         """What the report says is in the database. Raises ``NotFound``, ``Unavailable``."""
         await self.write(lambda tx: apply_report(tx, report))
+
+    @property
+    def signer(self) -> Signer:
+        """What signs. Raises ``Unavailable`` if this service has nothing to sign with."""
+        if self._signer is None:
+            raise Unavailable("cannot sign: this service has no authority", code="authority-unavailable")
+        return self._signer
+
+    async def sign(self, host: HostName, requests: Mapping[AttachmentId, bytes]) -> Mapping[AttachmentId, str]:
+        """Grants on these requests are in the host's next document. Returns why those that are not are not. Raises
+        ``Invalid``, ``Unavailable``."""
+        return await self.write(lambda tx: grants.issue(tx, self.signer, host, requests, self._lifetime))
+
+    async def publish(self) -> None:
+        """Agents' documents have the authority's certificates; what has ended is forgotten. Raises ``Unavailable``."""
+
+        def work(tx: Tx) -> None:
+            authorities.publish(tx, self.signer)
+            grants.prune(tx)
+            enrolment.prune(tx)
+
+        await self.write(work)
 
     async def revision(self) -> int:
         """The revision of the last change to anything."""

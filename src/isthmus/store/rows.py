@@ -214,11 +214,10 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class AuthorityRow:
-    """A certificate of the authority itself, DER: ``root`` (a root, self-signed), ``link`` (a new root, signed by the
-    one before it) or ``issuer`` (signs grants and certificates). Agents are given all that have not ended."""
+    """A certificate of the authority itself, DER: a root, a link (a new root, signed by the one before it) or an
+    issuer. Agents are given all of them. ``fingerprint``: SHA-256, hex."""
 
     fingerprint: str
-    kind: str
     certificate: bytes
     not_after: datetime.datetime
     revision: int = 0
@@ -264,6 +263,7 @@ StatusRow = ShareRow | SnapshotRow | AttachmentRow
 KeptRow = HostRow | PoolRow | TypeRow | ShareRow | SnapshotRow | GuestRow | AttachmentRow
 SilentRow = GrantRow | CertificateRow | TokenRow | AuthorityRow
 """Rows that no event is about: the audit tells what became of them."""
+Row = KeptRow | SilentRow
 
 KINDS: Mapping[type[Any], str] = {
     HostRow: "host",
@@ -273,9 +273,19 @@ KINDS: Mapping[type[Any], str] = {
     SnapshotRow: "snapshot",
     GuestRow: "guest",
     AttachmentRow: "attachment",
+    GrantRow: "grant",
+    CertificateRow: "certificate",
+    TokenRow: "token",
+    AuthorityRow: "authority",
 }
 
 
-def key_of(row: KeptRow) -> str:
+def key_of(row: Row) -> str:
     """The row's primary key."""
-    return row.name if isinstance(row, HostRow | PoolRow | TypeRow) else row.id
+    if isinstance(row, HostRow | PoolRow | TypeRow):
+        return row.name
+    if isinstance(row, GrantRow | CertificateRow):
+        return row.serial
+    if isinstance(row, TokenRow):
+        return row.digest
+    return row.fingerprint if isinstance(row, AuthorityRow) else row.id

@@ -304,7 +304,6 @@ AUTHORITIES = sa.Table(
     "authorities",
     METADATA,
     _key("fingerprint"),
-    _text("kind"),
     sa.Column("certificate", sa.LargeBinary, nullable=False),
     sa.Column("not_after", Instant, nullable=False),
     *_life(),

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
-from isthmus.model.errors import NotFound
+from isthmus.model.errors import Conflict, NotFound
 from isthmus.model.names import HostName
 from isthmus.model.status import Status, check_move
 from isthmus.store import schema
 from isthmus.store.reach import EVERYTHING, Reach
-from isthmus.store.rows import KINDS, AuditRow, EventRow, HostRow, KeptRow, StatusRow, key_of
+from isthmus.store.rows import (
+    KINDS,
+    AuditRow,
+    AuthorityRow,
+    CertificateRow,
+    EventRow,
+    GrantRow,
+    HostRow,
+    KeptRow,
+    Row,
+    SilentRow,
+    StatusRow,
+    key_of,
+)
 
-Kept = TypeVar("Kept", bound=KeptRow)
+Kept = TypeVar("Kept", bound=Row)
+Passing = TypeVar("Passing", GrantRow, CertificateRow, AuthorityRow)
 Staged = TypeVar("Staged", bound=StatusRow)
 
 KEEP_EVENTS = 100_000
@@ -24,7 +40,9 @@ KEEP_EVENTS = 100_000
 
 
 class ReadTx:
-    """One consistent view of the database."""
+    """One consistent view of what is in reach: the rest is not there. Public shares are in everybody's reach here."""
+
+    _sees_public: ClassVar[bool] = True
 
     def __init__(self, connection: sa.Connection, now: datetime.datetime, reach: Reach = EVERYTHING) -> None:
         self._connection = connection
@@ -39,7 +57,8 @@ class ReadTx:
     def get(self, kind: type[Kept], key: str) -> Kept | None:
         """The row of this key, or None."""
         table = schema.TABLES[kind]
-        found = self._connection.execute(sa.select(table).where(_key(table) == key)).mappings().one_or_none()
+        query = sa.select(table).where(_key(table) == key, *self._within(table))
+        found = self._connection.execute(query).mappings().one_or_none()
         return None if found is None else kind(**found)
 
     def need(self, kind: type[Kept], key: str) -> Kept:
@@ -50,21 +69,39 @@ class ReadTx:
         return row
 
     def all(
-        self, kind: type[Kept], *, after: str = "", limit: int | None = None, **equal: str | Sequence[str]
+        self, kind: type[Kept], *, after: str = "", limit: int | None = None, **equal: str | Sequence[str] | None
     ) -> list[Kept]:
-        """The rows whose columns equal ``equal`` (a sequence: are among its items), by ascending key, from beyond the
-        key ``after``, at most ``limit``."""
+        """The rows whose columns equal ``equal`` (a sequence: are among its items; None: hold nothing), by ascending
+        key, from beyond the key ``after``, at most ``limit``."""
         table = schema.TABLES[kind]
-        query = sa.select(table).where(*_equal(table, equal)).order_by(_key(table)).limit(limit)
+        query = sa.select(table).where(*_equal(table, equal), *self._within(table)).order_by(_key(table)).limit(limit)
         if after:
             query = query.where(_key(table) > after)
+        return [kind(**found) for found in self._connection.execute(query).mappings()]
+
+    def past(self, kind: type[Passing]) -> list[Passing]:
+        """The rows that have come to the end of their time."""
+        table = schema.TABLES[kind]
+        query = sa.select(table).where(table.c.not_after <= self.now, *self._within(table))
         return [kind(**found) for found in self._connection.execute(query).mappings()]
 
     def events(self, *, after: int = 0, limit: int = 100, **equal: str) -> list[EventRow]:
         """Events beyond the id ``after``, oldest first."""
         table = schema.EVENTS
-        query = sa.select(table).where(table.c.id > after, *_equal(table, equal)).order_by(table.c.id).limit(limit)
+        narrowed = (table.c.id > after, *_equal(table, equal), *self._within(table))
+        query = sa.select(table).where(*narrowed).order_by(table.c.id).limit(limit)
         return [EventRow(**found) for found in self._connection.execute(query).mappings()]
+
+    def entries(self, *, after: int = 0, limit: int = 100, target: str = "", **equal: str) -> list[AuditRow]:
+        """The audit's entries beyond the id ``after``, oldest first; with ``target`` (``kind/key``), those that name
+        it."""
+        table = schema.AUDIT
+        query = sa.select(table).where(table.c.id > after, *_equal(table, equal), *self._within(table))
+        if target:
+            # A target stands in the JSON list as a text of its own; its quotes keep one key from being part of another.
+            query = query.where(sa.cast(table.c.targets, sa.String).contains(json.dumps(target), autoescape=True))
+        query = query.order_by(table.c.id).limit(limit)
+        return [AuditRow(**found) for found in self._connection.execute(query).mappings()]
 
     def promised(self, pool: str) -> int:
         """Bytes that the pool's shares may come to hold. A share that has not shrunk yet counts as large as it is."""
@@ -72,10 +109,23 @@ class ReadTx:
         largest = sa.case((shares.c.actual > shares.c.size, shares.c.actual), else_=shares.c.size)
         return int(self._connection.execute(sa.select(sa.func.sum(largest)).where(shares.c.pool == pool)).scalar() or 0)
 
+    def _within(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+        """What of the table is in reach: ownership is decided here, and nowhere else."""
+        project = self.reach.project
+        if project is None or "project" not in table.c:
+            return ()
+        own = table.c.project == project
+        return (sa.or_(own, table.c.public),) if self._sees_public and "public" in table.c else (own,)
+
 
 class Tx(ReadTx):
     """The one writing transaction of the moment. ``changes`` are the objects that it touched, as ``kind/key``, and
-    ``desired/HOST`` for every host whose document changed."""
+    ``desired/HOST`` for every host whose document changed.
+
+    Only what is the caller's own is in reach here. A row that is not is refused (``Forbidden``), wherever it came from.
+    """
+
+    _sees_public = False
 
     def __init__(self, connection: sa.Connection, now: datetime.datetime, reach: Reach = EVERYTHING) -> None:
         super().__init__(connection, now, reach)
@@ -89,7 +139,8 @@ class Tx(ReadTx):
 
     def audit(self, entry: AuditRow) -> None:
         """The entry is in the audit. Its ``id`` and time are given here."""
-        raise NotImplementedError
+        values = {field.name: getattr(entry, field.name) for field in fields(entry) if field.name != "id"}
+        self._connection.execute(sa.insert(schema.AUDIT).values({**values, "created_at": self.now}))
 
     def advance(self) -> int:
         """The revision of this transaction's changes: one beyond the last, taken when the first change is made."""
@@ -100,13 +151,22 @@ class Tx(ReadTx):
         return self._next
 
     def add(self, row: Kept, message: str = "added") -> Kept:
-        """The row, with its revision and time, now in the database; an event says so."""
+        """The row, with its revision and time, now in the database; an event says so. Raises ``Forbidden`` for one
+        of another project than the caller's."""
+        self._check(row, f"make a {KINDS[type(row)]}")
         fresh: dict[str, Any] = {"revision": self.advance(), "created_at": self.now}
         if "wanted" in {field.name for field in fields(row)}:
             fresh["wanted"] = self.advance()
         row = replace(row, **fresh)
-        self._connection.execute(sa.insert(schema.TABLES[type(row)]).values(_values(row)))
-        self.tell(row, message, after=str(getattr(row, "status", "")))
+        try:
+            self._connection.execute(sa.insert(schema.TABLES[type(row)]).values(_values(row)))
+        except exc.IntegrityError as error:  # the key is that of a row out of reach: all others were looked for
+            noun = KINDS[type(row)]
+            raise Conflict(f"cannot make {noun} {key_of(row)}: the id is taken", code="id-taken") from error
+        if isinstance(row, SilentRow):
+            self._mark(row)
+        else:
+            self.tell(row, message, after=str(getattr(row, "status", "")))
         return row
 
     def change(self, row: Kept, **values: object) -> Kept:
@@ -139,9 +199,13 @@ class Tx(ReadTx):
             return replace(row, **values)  # type: ignore[arg-type]
         return self._update(row, values)
 
-    def remove(self, row: KeptRow, message: str = "removed") -> None:
+    def remove(self, row: Row, message: str = "removed") -> None:
         """The row is no longer in the database; an event says so."""
-        self.tell(row, message)
+        if isinstance(row, SilentRow):
+            self.advance()
+            self._mark(row)
+        else:
+            self.tell(row, message)
         self._delete(row)
 
     def wake(self, host: HostName) -> None:
@@ -168,14 +232,23 @@ class Tx(ReadTx):
             self._connection.execute(sa.delete(table).where(table.c.id <= number - KEEP_EVENTS))
         self.changes |= {f"{kind}/{key_of(row)}", "events"}
 
+    def _mark(self, row: Row) -> None:
+        self.changes.add(f"{KINDS[type(row)]}/{key_of(row)}")
+
+    def _check(self, row: Row, doing: str) -> None:
+        if isinstance(owner := getattr(row, "project", None), str):
+            self.reach.check_owner(owner, doing)
+
     def _update(self, row: Kept, values: dict[str, Any]) -> Kept:
+        self._check(row, f"change {KINDS[type(row)]} {key_of(row)}")
         table = schema.TABLES[type(row)]
         self._connection.execute(sa.update(table).where(_key(table) == key_of(row)).values(values))
         if "revision" in values:
-            self.changes.add(f"{KINDS[type(row)]}/{key_of(row)}")
+            self._mark(row)
         return replace(row, **values)
 
-    def _delete(self, row: KeptRow) -> None:
+    def _delete(self, row: Row) -> None:
+        self._check(row, f"remove {KINDS[type(row)]} {key_of(row)}")
         table = schema.TABLES[type(row)]
         self._connection.execute(sa.delete(table).where(_key(table) == key_of(row)))
 
@@ -186,9 +259,10 @@ def _key(table: sa.Table) -> sa.Column[Any]:
 
 def _equal(table: sa.Table, equal: dict[str, Any]) -> list[sa.ColumnElement[bool]]:
     return [
-        table.c[name] == value if isinstance(value, str) else table.c[name].in_(value) for name, value in equal.items()
+        table.c[name] == value if value is None or isinstance(value, str) else table.c[name].in_(value)
+        for name, value in equal.items()
     ]
 
 
-def _values(row: KeptRow) -> dict[str, Any]:
+def _values(row: Row) -> dict[str, Any]:
     return {field.name: getattr(row, field.name) for field in fields(row)}

@@ -8,6 +8,7 @@ from isthmus.model.attachment import Access, Mode
 from isthmus.model.errors import Conflict, Exhausted, Invalid, NotFound, Refused
 from isthmus.model.names import AttachmentId, new_id, parse_place, parse_uuid, places_overlap
 from isthmus.model.status import AttachmentStatus, ShareStatus
+from isthmus.service.domain import grants
 from isthmus.store.rows import AttachmentRow, GuestRow, PoolRow, ShareRow
 from isthmus.store.tx import ReadTx, Tx
 
@@ -25,8 +26,10 @@ def attach(
     access: Access = Access.RW,
     sub_path: str = "",
     attachment_id: str | None = None,
+    user: str = "",
 ) -> AttachmentRow:
-    """An attachment in ``attaching``. With an ``attachment_id`` that exists with this content already: that one.
+    """An attachment in ``attaching``, asked for by ``user``. With an ``attachment_id`` that exists with this content
+    already: that one.
 
     Raises ``NotFound`` also for a share of another project than the guest's; ``Conflict`` for a share that the guest
     has already, a place that is taken, or a share that is not available; ``Refused`` for what no host could keep.
@@ -58,7 +61,8 @@ def attach(
     _check_reach(tx, subject, machine, doing)
     slot = next_slot(machine.last_slot, {other.slot for other in others})
     attachment = tx.add(
-        AttachmentRow(wanted, subject.id, machine.id, machine.project, slot, place, chosen, why, access), "asked for"
+        AttachmentRow(wanted, subject.id, machine.id, machine.project, slot, place, chosen, why, access, user=user),
+        "asked for",
     )
     tx.measure(machine, last_slot=slot)
     tx.wake(machine.host)
@@ -71,7 +75,7 @@ def detach(tx: Tx, attachment_id: str) -> AttachmentRow:
     if attachment.status == AttachmentStatus.DETACHING:
         return attachment
     attachment = tx.want(tx.move(attachment, AttachmentStatus.DETACHING))
-    tx.wake(tx.need(GuestRow, attachment.guest).host)
+    grants.end_all(tx, attachment, grants.DETACHED)
     return attachment
 
 

@@ -11,6 +11,7 @@ from isthmus.model.guest import GuestSpec
 from isthmus.model.names import HostName, parse_slug
 from isthmus.model.share import Origin, Pool, Revert, ShareGone, ShareSpec, SnapshotGone, SnapshotSpec
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
+from isthmus.service.domain import authorities, grants
 from isthmus.store.rows import AttachmentRow, GuestRow, HostRow, PoolRow, ShareRow, SnapshotRow
 from isthmus.store.tx import ReadTx, Tx
 
@@ -45,6 +46,7 @@ def desired_document(tx: ReadTx, name: str) -> Desired:
     shares = tx.all(ShareRow, pool=[pool.name for pool in pools])
     snapshots = tx.all(SnapshotRow, share=[share.id for share in shares])
     attachments = tx.all(AttachmentRow, guest=[guest.id for guest in guests])
+    granted, revoked = grants.documented(tx, host.name, attachments)
     return Desired(
         host=host.name,
         revision=host.desired,
@@ -67,6 +69,9 @@ def desired_document(tx: ReadTx, name: str) -> Desired:
         attachments=tuple(
             attachment_spec(attachment) for attachment in attachments if attachment.status != AttachmentStatus.DETACHING
         ),
+        grants=granted,
+        authorities=authorities.documented(tx),
+        revoked=revoked,
     )
 
 
@@ -87,6 +92,7 @@ def share_spec(share: ShareRow) -> ShareSpec:
         origin=Origin(share.origin_share, share.origin_snapshot) if share.origin_share else None,
         revert=Revert(share.revert_to, share.reverts) if share.revert_to else None,
         made=share.made,
+        project=share.project,
     )
 
 

@@ -70,7 +70,6 @@ def _tables() -> None:
     op.create_table(
         "authorities",
         sa.Column("fingerprint", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("certificate", sa.LargeBinary(), nullable=False),
         sa.Column("not_after", sa.BigInteger(), nullable=False),
         *_life(),

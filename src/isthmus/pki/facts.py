@@ -1,6 +1,10 @@
-"""A host's name, from its certificate."""
+"""What is read from a certificate besides its grant: the host that it names, and its number and time."""
 
 from __future__ import annotations
+
+import datetime
+import hashlib
+from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -25,9 +29,22 @@ def host_of(der: bytes) -> HostName:
     return HostName(parse_slug(uris[0].removeprefix(profile.HOST_URI), "certificate"))
 
 
-def serial_of(der: bytes) -> str:
-    """A certificate's serial number, lower-case hex. Raises ``Invalid``."""
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What records of a certificate need. ``serial`` is lower-case hex, ``fingerprint`` SHA-256 in hex; times are
+    UTC."""
+
+    serial: str
+    fingerprint: str
+    not_before: datetime.datetime
+    not_after: datetime.datetime
+
+
+def facts_of(der: bytes) -> Facts:
+    """A certificate's number, fingerprint and time. Raises ``Invalid``."""
     try:
-        return f"{x509.load_der_x509_certificate(der).serial_number:x}"
-    except (ValueError, TypeError) as error:
+        certificate = x509.load_der_x509_certificate(der)
+        times = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return Facts(f"{certificate.serial_number:x}", hashlib.sha256(der).hexdigest(), *times)
+    except (ValueError, TypeError, OverflowError) as error:
         raise Invalid("cannot read the certificate: it is not X.509 in DER", field="certificate") from error
