@@ -27,12 +27,13 @@ from isthmus.agent.steps import (
 )
 from isthmus.model.attachment import Export, GatewaySeen, LinkSeen, Mode
 from isthmus.model.desired import Desired, Report
-from isthmus.model.errors import IsthmusError, Unavailable
+from isthmus.model.errors import HostRevoked, IsthmusError, Unavailable
 from isthmus.model.guest import GuestEvent, GuestSeen, NicPlug, Plug
 from isthmus.model.layout import mac_of
 from isthmus.model.names import MIB, AttachmentId, GuestId, HostName, PoolName, ShareId, SnapshotId
 from isthmus.model.share import Filesystem, Pool, PoolSeen, Power, ShareSpec
 from isthmus.storage.driver import PathSource, StorageDriver
+from tests.fakes.authority import WEEK, signed, with_grants
 from tests.fakes.world import World
 
 Fault = Callable[[Step], Awaitable[None]]
@@ -211,7 +212,8 @@ class _Driver(StorageDriver):
 
 
 class Desk:
-    """The service's side: hands out the last document, keeps every report, and may be away."""
+    """The service's side: hands out the last document, signs what it is asked for, keeps every report, and may be away
+    (``away``), not sign (``unwilling``: why), or take the host for revoked."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -219,27 +221,58 @@ class Desk:
         self.document: Desired | None = None
         self.away = False
         self.reports: list[Report] = []
+        self.unwilling = ""
+        self.revoked = False
+        self.grants: dict[AttachmentId, bytes] = {}
+        self.asked: list[frozenset[AttachmentId]] = []
+        self.life = WEEK
+        self._sequence = 0
+        self._handed: Desired | None = None
 
     async def order(self, document: Desired) -> None:
         """From now on this is what should be."""
         async with self._news:
-            self.document = document
-            self._host.want = document
+            self.document = with_grants(document, self.grants, revoked=document.revoked)
+            self._host.want = self.document
             self._news.notify_all()
 
     async def desired(self, host: HostName, after: int, timeout: float) -> Desired | None:  # noqa: ASYNC109
-        if self.away:
-            raise Unavailable("cannot reach the service: it is away")
+        self._answer()
         try:
             async with asyncio.timeout(timeout), self._news:
-                await self._news.wait_for(lambda: self.document is not None and self.document.revision > after)
+                await self._news.wait_for(lambda: self.revoked or self._is_news(after))
         except TimeoutError:
             return None
+        self._answer()
+        self._handed = self.document
         return self.document
 
-    async def report(self, report: Report) -> None:
+    async def sign(self, host: HostName, requests: Mapping[AttachmentId, bytes]) -> Mapping[AttachmentId, str]:
+        self._answer()
+        self.asked.append(frozenset(requests))
+        assert self.document is not None
+        if self.unwilling:
+            return dict.fromkeys(requests, self.unwilling)
+        self._sequence += 1
+        self.grants |= signed(self.document, requests, sequence=self._sequence, life=self.life)
+        await self.order(self.document)
+        return {}
+
+    def _answer(self) -> None:
+        if self.revoked:
+            raise HostRevoked("cannot take the certificate of host h: revoked")
         if self.away:
             raise Unavailable("cannot reach the service: it is away")
+
+    def _is_news(self, after: int) -> bool:
+        """As the service would count up its revision for a grant, which these tests give by hand."""
+        if self.document is None:
+            return False
+        fresh = bool(self.document.grants) and self.document != self._handed
+        return self.document.revision > after or fresh
+
+    async def report(self, report: Report) -> None:
+        self._answer()
         async with self._news:
             self.reports.append(report)
             self._news.notify_all()

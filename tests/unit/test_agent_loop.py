@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,13 @@ from isthmus.model.guest import GuestEvent, GuestEventKind, GuestSeen, GuestSpec
 from isthmus.model.layout import Layout
 from isthmus.model.names import GIB, AttachmentId, GuestId, HostName, PoolName, ProjectId, ShareId
 from isthmus.model.share import Pool, ShareGone, ShareSpec
+from tests.fakes.authority import admission
 from tests.fakes.host import Desk, Host, Notebook, fail_with, hang
 from tests.fakes.world import World
 
 LAYOUT = Layout("t", Path("/run/t"), Path("/var/lib/t"))
 HOST = HostName("h")
+D = ProjectId("d")
 P, Q = PoolName("p"), PoolName("q")
 POOLS = (Pool(P, "local", HOST, "/p"), Pool(Q, "local", HOST, "/q"))
 S1, S2 = (ShareId(f"00000000-0000-4000-8000-00000000000{n}") for n in (1, 2))
@@ -35,8 +38,8 @@ FULL = Desired(
     HOST,
     1,
     POOLS,
-    shares=(ShareSpec(S1, P, GIB), ShareSpec(S2, Q, GIB)),
-    guests=(GuestSpec(G1, ProjectId("d"), HOST), GuestSpec(G2, ProjectId("d"), HOST)),
+    shares=(ShareSpec(S1, P, GIB, project=D), ShareSpec(S2, Q, GIB, project=D)),
+    guests=(GuestSpec(G1, D, HOST), GuestSpec(G2, D, HOST)),
     attachments=(AttachmentSpec(A1, S1, G1, 1, "/one"), AttachmentSpec(A2, S2, G2, 1, "/two")),
 )
 
@@ -56,10 +59,17 @@ def desk(host: Host) -> Desk:
 
 @contextlib.asynccontextmanager
 async def running(
-    host: Host, desk: Desk, memory: Notebook | None = None, tempo: Tempo = TEMPO
+    host: Host, desk: Desk, memory: Notebook | None = None, tempo: Tempo = TEMPO, ledger: Path | None = None
 ) -> AsyncIterator[asyncio.Task[None]]:
-    agent = Agent(HOST, LAYOUT, host.equipment(), desk, memory or Notebook(), tempo=tempo)
-    task = asyncio.create_task(agent.run())
+    with tempfile.TemporaryDirectory() as directory:
+        admitted = admission(HOST, ledger or Path(directory))
+        agent = Agent(HOST, LAYOUT, host.equipment(), desk, memory or Notebook(), admission=admitted, tempo=tempo)
+        async with ended(asyncio.create_task(agent.run())) as task:
+            yield task
+
+
+@contextlib.asynccontextmanager
+async def ended(task: asyncio.Task[None]) -> AsyncIterator[asyncio.Task[None]]:
     try:
         yield task
         assert not task.done(), task.exception()
@@ -242,17 +252,17 @@ async def test_a_restarted_agent_finds_all_in_order_and_does_nothing(host: Host,
     assert host.done[before:] == []
 
 
-async def test_an_agent_without_its_service_mends_what_it_remembers(host: Host, desk: Desk) -> None:
+async def test_an_agent_without_its_service_mends_what_it_remembers(host: Host, desk: Desk, tmp_path: Path) -> None:
     memory = Notebook()
-    async with running(host, desk, memory):
+    async with running(host, desk, memory, ledger=tmp_path):
         await desk.order(FULL)
         await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
-        while memory.kept != FULL:  # noqa: ASYNC110
+        while memory.kept is None or len(memory.kept.grants) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0)
     desk.away = True
     reports = len(desk.reports)
     del host.world.gateways[Mode.NFS, G1]
-    async with running(host, desk, memory):
+    async with running(host, desk, memory, ledger=tmp_path):
         async with asyncio.timeout(5):
             while (Mode.NFS, G1) not in host.world.gateways:  # noqa: ASYNC110
                 await asyncio.sleep(0)

@@ -15,10 +15,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from isthmus.agent.admission import MOST_REQUESTS, Admission, Refusal, Verdict
 from isthmus.agent.boundary import told
 from isthmus.agent.equipment import Equipment, Orders
 from isthmus.agent.hands import do
@@ -28,9 +29,9 @@ from isthmus.agent.plan import Observed, plan
 from isthmus.agent.reporting import notice_of, pool_reports, report, sentence_of
 from isthmus.agent.steps import Chain, Kind, Subject, phrase
 from isthmus.model.desired import Desired, Notice, PoolReport, Report
-from isthmus.model.errors import DeadlineExpired, IsthmusError
+from isthmus.model.errors import DeadlineExpired, HostRevoked, IsthmusError
 from isthmus.model.layout import Layout
-from isthmus.model.names import HostName, PoolName
+from isthmus.model.names import AttachmentId, HostName, PoolName
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +81,13 @@ class Agent:
         orders: Orders,
         memory: Memory,
         *,
+        admission: Admission,
         tempo: Tempo | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.host, self._layout, self._equipment = host, layout, equipment
         self._orders, self._memory, self._tempo, self._clock = orders, memory, tempo or Tempo(), clock
+        self._admission, self._refused = admission, dict[AttachmentId, Refusal]()
         self._observer = Observer(equipment, deadline=self._tempo.look, on_late=self._mark)
         self._patience = Patience()
         self._want: Desired | None = None
@@ -96,6 +99,7 @@ class Agent:
         self._post = asyncio.Event()
         self._notices: list[Notice] = []
         self._unsaved = asyncio.Event()
+        self._ask = asyncio.Event()
         self._audit_at = self._pools_at = self._heartbeat_at = self._clock()
         self._cycle = 0
 
@@ -108,6 +112,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._fetch(), name="fetch")
                 group.create_task(self._deliver(), name="report")
+                group.create_task(self._request(), name="request")
                 group.create_task(self._remember(), name="remember")
                 group.create_task(self._follow_units(), name="units")
                 group.create_task(self._follow_guests(), name="guests")
@@ -118,6 +123,7 @@ class Agent:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._observer.close()
+            self._admission.save()
 
     async def _cycles(self) -> None:
         while True:
@@ -142,17 +148,18 @@ class Agent:
         self._equipment.take_pools(want.pools)
         have = await self._observer.look(self._parts_to_look_at(began))
         moving = before | self._chains()  # those that ended while we looked were perhaps seen half-done
-        chains = plan(want, have, self._layout, moving)
+        verdict = self._judge(want)
+        chains = plan(want, have, self._layout, moving, verdict.denied)
         begun = self._begin(chains)
         self._patience.keep_only({chain.subject for chain in moving | set(chains)})
-        self._tell(want, have, moving | set(begun))
+        self._tell(want, have, moving | set(begun), verdict)
         now = self._clock()
         waiting = [self._patience.due(chain, now) for chain in chains if chain.subject not in self._running]
         self._log(want, begun, len(waiting), now - began)
         if self._dirty:
             return 0.0
         due = [self._audit_at, self._pools_at, self._heartbeat_at, *(due for due in waiting if due > now)]
-        return max(0.0, min(due) - now)
+        return max(0.0, min(min(due) - now, self._admission.pause(verdict)))
 
     def _chains(self) -> set[Chain]:
         return {chain for chain, _ in self._running.values()}
@@ -205,7 +212,50 @@ class Agent:
             self._notices = [*self._notices, notice_of(failure)][-MOST_NOTICES:]
             log.warning("%s", sentence_of(failure))
 
-    def _tell(self, want: Desired, have: Observed, running: set[Chain]) -> None:
+    def _judge(self, want: Desired) -> Verdict:
+        """What may be presented; what the user should know of it, and what must be asked for, is on its way."""
+        verdict = self._admission.judge(want)
+        if verdict.asking:
+            self._ask.set()
+        if verdict.refused != self._refused:
+            news = [
+                Notice(name, refusal.message)
+                for name, refusal in verdict.refused.items()
+                if not refusal.waiting and self._refused.get(name) != refusal
+            ]
+            for notice in news:
+                log.warning("attachment %s: %s", notice.subject, notice.message)
+            self._notices = [*self._notices, *news][-MOST_NOTICES:]
+            self._refused = dict(verdict.refused)
+        return verdict
+
+    async def _request(self) -> None:
+        """Ask for grants. They come with the document."""
+        while True:
+            await self._ask.wait()
+            self._ask.clear()
+            if self._want is None:
+                continue
+            names = self._admission.judge(self._want).asking[:MOST_REQUESTS]
+            if not names:
+                continue
+            refused: Mapping[AttachmentId, str] = {}
+            try:
+                refused = await self._orders.sign(self.host, self._admission.requests(names))
+            except HostRevoked as error:
+                self._revoked(error)
+            except Exception as failure:  # noqa: BLE001 - what is up stays up while nobody signs
+                log.warning("cannot ask for grants: %s", told("sign", failure))
+            self._admission.asked(names, refused)
+            self._unsaved.set()
+            self._wake.set()
+
+    def _revoked(self, error: HostRevoked) -> None:
+        log.error("%s: ending all exports", error)
+        self._admission.revoke()
+        self._wake.set()
+
+    def _tell(self, want: Desired, have: Observed, running: set[Chain], verdict: Verdict) -> None:
         errors = self._observer.errors
         unusable: dict[PoolName, IsthmusError] = {
             PoolName(name): error for (kind, name), error in errors.items() if kind is Kind.POOL
@@ -219,6 +269,7 @@ class Agent:
             failures=self._patience.failures,
             running=running,
             pools=pools,
+            refused=verdict.refused,
         )
         now = self._clock()
         if now >= self._heartbeat_at or news != self._posted or self._notices:
@@ -245,6 +296,8 @@ class Agent:
             try:
                 await self._orders.report(letter)
             except Exception as failure:  # noqa: BLE001 - a service that cannot take a report stops no chain
+                if isinstance(failure, HostRevoked):
+                    self._revoked(failure)
                 log.warning("cannot report to the service: %s", told("report", failure))
                 await asyncio.sleep(self._tempo.retry)
                 self._post.set()
@@ -267,6 +320,8 @@ class Agent:
             try:
                 document = await self._orders.desired(self.host, after, self._tempo.poll)
             except Exception as failure:  # noqa: BLE001 - nor does one that has no document for us
+                if isinstance(failure, HostRevoked):
+                    self._revoked(failure)
                 log.warning("cannot fetch what should be on host %s: %s", self.host, told("fetch", failure))
                 await asyncio.sleep(self._tempo.retry)
                 continue
@@ -282,10 +337,12 @@ class Agent:
             self._unsaved.clear()
             if self._want is not None:
                 await asyncio.to_thread(self._memory.save, self._want)
+            self._admission.save()
 
     def _take(self, document: Desired) -> None:
         self._want = document
         self._patience.forget()
+        self._judge(document)  # before anything is looked at: a grant is signed meanwhile
         self._wake.set()
 
     async def _follow_units(self) -> None:

@@ -51,6 +51,18 @@ REMOUNT_ROOM = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
+class Denied:
+    """Attachments that have no valid grant. ``exports`` must not be presented; their shares are mounted only for those
+    that are ``waiting``: nothing speaks against them, and a mount of the host's shows nothing to anybody."""
+
+    exports: frozenset[AttachmentId] = frozenset()
+    waiting: frozenset[AttachmentId] = frozenset()
+
+
+NOTHING_DENIED = Denied()
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What is on the host. None in place of a mapping, or a pool that is missing: it could not be observed, so
     nothing is planned about it and nothing that serves is taken away."""
@@ -61,13 +73,21 @@ class Observed:
     guests: Mapping[GuestId, GuestSeen] | None = field(default_factory=dict)
 
 
-def plan(want: Desired, have: Observed, layout: Layout, running: Collection[Chain] = ()) -> tuple[Chain, ...]:
+def plan(
+    want: Desired,
+    have: Observed,
+    layout: Layout,
+    running: Collection[Chain] = (),
+    denied: Denied = NOTHING_DENIED,
+) -> tuple[Chain, ...]:
     """Chains that bring ``have`` nearer to ``want``; empty if there is nothing to do, or nothing that can be done now.
 
     ``running`` chains change things while we look, perhaps by an earlier document: what was seen of their subjects is
     not relied upon, nothing is planned about them, and what they are about to use counts as used.
+
+    Of what is ``denied`` nothing is ever presented; its guest's link and gateway are there all the same.
     """
-    view = View(want, have, layout, running)
+    view = View(want, have, layout, running, denied)
     chains = [*_shares(view), *_links(view), *_gateways(view), *_nics(view)]
     chains += _sweeps(view, chains)
     return tuple(chain for chain in chains if not chain.holds & view.busy)
@@ -76,8 +96,15 @@ def plan(want: Desired, have: Observed, layout: Layout, running: Collection[Chai
 class View:
     """Both documents with the indexes that the rules ask for."""
 
-    def __init__(self, want: Desired, have: Observed, layout: Layout, running: Collection[Chain] = ()) -> None:
-        self.want, self.have, self.layout = want, have, layout
+    def __init__(
+        self,
+        want: Desired,
+        have: Observed,
+        layout: Layout,
+        running: Collection[Chain] = (),
+        denied: Denied = NOTHING_DENIED,
+    ) -> None:
+        self.want, self.have, self.layout, self.denied = want, have, layout, denied
         self.busy = frozenset(subject for chain in running for subject in chain.holds)
         self.coming = tuple(
             export
@@ -96,6 +123,9 @@ class View:
             self.by_gateway[spec.mode, spec.guest].append(spec)
         self.attached = frozenset(spec.guest for spec in want.attachments)
         self.guests = {spec.id: spec for spec in want.guests}
+        self.mounts = frozenset(
+            spec.share for spec in want.attachments if spec.id not in denied.exports or spec.id in denied.waiting
+        )
         self.in_use = self._shares_in_use()
 
     def _shares_in_use(self) -> frozenset[ShareId] | None:
@@ -142,8 +172,8 @@ class View:
         return self.seen[share][1].mounted
 
     def wanted(self, share: ShareId) -> bool:
-        """Some attachment wants the share mounted."""
-        return any(spec.share == share for spec in self.want.attachments)
+        """Some attachment wants the share mounted, and may have it or is likely to soon."""
+        return share in self.mounts
 
     def serves(self, guest: GuestId) -> bool:
         """The guest should have a link and a gateway."""
@@ -161,6 +191,8 @@ class View:
         now = (self.have.gateways or {}).get((mode, guest))
         chosen = []
         for spec in self.by_gateway.get((mode, guest), ()):
+            if spec.id in self.denied.exports:
+                continue
             present = now is not None and spec.id in now.exports
             if self.is_ready(spec.share) or (present and not self.must_leave(spec.share)):
                 chosen.append(self.export(spec))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from isthmus.agent.admission import Refusal
 from isthmus.agent.hands import Incomplete
 from isthmus.agent.patience import Failure
 from isthmus.agent.plan import Observed, View
@@ -37,6 +38,7 @@ def report(
     failures: Failures,
     running: Collection[Chain],
     pools: Mapping[PoolName, PoolReport],
+    refused: Mapping[AttachmentId, Refusal] | None = None,
 ) -> Report:
     """All that is on the host. What could not be observed, and what a chain under way may yet bring about, is reported
     as being worked at, never as absent; while gateways cannot be seen at all, the revision 0 says so."""
@@ -52,7 +54,7 @@ def report(
             for guest, seen in sorted((have.guests or {}).items())
             if guest in view.guests
         },
-        attachments=_attachments(view, failures),
+        attachments=_attachments(view, failures, refused or {}),
     )
 
 
@@ -131,8 +133,10 @@ def _busy(view: View, share: ShareId) -> bool:
     return Subject(Kind.SHARE, share) in view.busy
 
 
-def _attachments(view: View, failures: Failures) -> dict[AttachmentId, Condition]:
-    found = {spec.id: _attachment(view, spec, failures) for spec in view.want.attachments}
+def _attachments(
+    view: View, failures: Failures, refused: Mapping[AttachmentId, Refusal]
+) -> dict[AttachmentId, Condition]:
+    found = {spec.id: _attachment(view, spec, failures, refused.get(spec.id)) for spec in view.want.attachments}
     there = {
         attachment
         for gateway in (view.have.gateways or {}).values()
@@ -144,12 +148,16 @@ def _attachments(view: View, failures: Failures) -> dict[AttachmentId, Condition
     return found
 
 
-def _attachment(view: View, spec: AttachmentSpec, failures: Failures) -> Condition:
+def _attachment(view: View, spec: AttachmentSpec, failures: Failures, refusal: Refusal | None) -> Condition:
+    if refusal is not None and not refusal.waiting:
+        return Condition(Phase.FAILED, refusal.message, refusal.code)
     gateway = (view.have.gateways or {}).get((spec.mode, spec.guest))
     exported = gateway is not None and gateway.exports.get(spec.id) == view.export(spec)
     failure = _failure_of(spec, failures, exported=exported)
     if failure is not None:
         return failure
+    if refusal is not None:
+        return Condition(Phase.WORKING, refusal.message)
     if not exported:
         return Condition(Phase.WORKING, _why_not_yet(view, spec))
     guest = (view.have.guests or {}).get(spec.guest)
