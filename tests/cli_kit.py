@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from isthmus.cli.main import main
+from isthmus.model.address import UnixAddress
 from isthmus.model.desired import Condition, Desired, Phase, ShareReport
 from isthmus.service.server import listening
 from isthmus.service.service import Service
@@ -86,7 +87,7 @@ def site(tmp_path: Path, run_dir: Path) -> Iterator[Site]:
 
     async def serve() -> None:
         service = Service(store)
-        async with listening(service, made.socket):
+        async with listening(service, UnixAddress(made.socket)):
             agent = asyncio.create_task(_agent(service, made))
             ready.set()
             await asyncio.to_thread(stop.wait)

@@ -12,6 +12,7 @@ import pytest
 
 from isthmus.agent.memory import FileMemory
 from isthmus.agent.remote import RemoteOrders
+from isthmus.model.address import UnixAddress
 from isthmus.model.desired import Desired, Report
 from isthmus.model.errors import NotFound, Unavailable
 from isthmus.model.names import HostName
@@ -36,14 +37,14 @@ async def service(socket: Path, tmp_path: Path) -> AsyncIterator[Service]:
     store = Store.open(f"sqlite:///{tmp_path}/db")
     made = Service(store)
     await made.write(lambda tx: register_host(tx, HOST))
-    async with listening(made, socket):
+    async with listening(made, UnixAddress(socket)):
         yield made
     await made.close()
     store.close()
 
 
 async def test_a_document_comes_and_a_change_wakes(service: Service, socket: Path) -> None:
-    async with RemoteOrders(f"unix:{socket}") as orders:
+    async with RemoteOrders(UnixAddress(socket)) as orders:
         first = await orders.desired(HOST, 0, 5)
         assert first is not None
         assert (first.host, first.pools) == (HOST, ())
@@ -57,19 +58,19 @@ async def test_a_document_comes_and_a_change_wakes(service: Service, socket: Pat
 
 
 async def test_a_report_arrives(service: Service, socket: Path) -> None:
-    async with RemoteOrders(f"unix:{socket}") as orders:
+    async with RemoteOrders(UnixAddress(socket)) as orders:
         await orders.report(Report(HOST, 1))
     assert (await service.read(lambda tx: tx.need(HostRow, HOST))).seen_at is not None
 
 
 async def test_a_host_that_the_service_does_not_know(service: Service, socket: Path) -> None:
-    async with RemoteOrders(f"unix:{socket}") as orders:
+    async with RemoteOrders(UnixAddress(socket)) as orders:
         with pytest.raises(NotFound):
             await orders.desired(HostName("h2"), 0, 0)
 
 
 async def test_a_service_that_is_away(socket: Path) -> None:
-    async with RemoteOrders(f"unix:{socket}") as orders:
+    async with RemoteOrders(UnixAddress(socket)) as orders:
         with pytest.raises(Unavailable, match="cannot reach the service at unix:"):
             await orders.desired(HOST, 0, 0)
         with pytest.raises(Unavailable):

@@ -80,6 +80,7 @@ class Admission:
         self._asked: dict[AttachmentId, _Asked] = {}
         self._authorities: tuple[bytes, ...] = ()
         self._document: Desired | None = None
+        self._told_roots: Callable[[tuple[bytes, ...]], None] = _keep_nowhere
         self._last: tuple[Desired, Verdict, datetime.datetime] | None = None
         if ledger.revoked is not None and ledger.revoked != certificate:
             ledger.revoke(None)  # it has enrolled since
@@ -128,10 +129,9 @@ class Admission:
         """Seconds until the verdict is due."""
         return (verdict.due - self._now()).total_seconds()
 
-    @property
-    def trust(self) -> Trust:
-        """What it believes."""
-        return self._trust
+    def on_roots(self, keep: Callable[[tuple[bytes, ...]], None]) -> None:
+        """``keep`` is called with the roots (DER) whenever others are believed."""
+        self._told_roots = keep
 
     def save(self) -> None:
         """Keep what was learned. Blocks."""
@@ -146,7 +146,8 @@ class Admission:
             )
             return Verdict({spec.id: refusal for spec in want.attachments})
         if want.authorities != self._authorities:
-            self._trust.learn(want.authorities, now)
+            if self._trust.learn(want.authorities, now):
+                self._told_roots(self._trust.roots)
             self._authorities = want.authorities
         if self._document is not want:  # whatever kept the service from signing may be over
             self._asked = {name: asked for name, asked in self._asked.items() if not asked.answer}
@@ -162,6 +163,10 @@ class Admission:
 
     def _to_ask(self, names: Collection[AttachmentId], now: datetime.datetime) -> list[AttachmentId]:
         return [name for name in names if name not in self._asked or self._asked[name].again <= now]
+
+
+def _keep_nowhere(_roots: tuple[bytes, ...]) -> None:
+    """Roots that are believed in memory alone."""
 
 
 class _Case:

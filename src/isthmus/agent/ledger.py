@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-from isthmus.host import files
 from isthmus.model.errors import Invalid
 from isthmus.model.names import AttachmentId
 from isthmus.pki.request import key_pem, key_print, load_key, new_key
@@ -167,9 +166,3 @@ class Ledger:
             part.rename(path)
         except OSError as error:
             log.warning("cannot keep %s: %s", path, error)
-
-
-def write_roots(path: Path, pem: bytes) -> None:
-    """The roots that this host trusts, on the disk. Raises ``OSError``."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files.write_whole(path, pem)

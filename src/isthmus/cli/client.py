@@ -8,15 +8,19 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
+from isthmus.cli import credentials
+from isthmus.model.address import UnixAddress, parse_address
 from isthmus.model.errors import Invalid, IsthmusError, Unavailable
 from isthmus.wire.api import (
     AttachmentView,
+    AuditView,
     EventView,
     FaultEnvelope,
+    GrantView,
     GuestView,
     HostView,
     Page,
@@ -24,6 +28,8 @@ from isthmus.wire.api import (
     RevertShare,
     ShareView,
     SnapshotView,
+    TokenCreate,
+    TokenView,
     TypeView,
 )
 from isthmus.wire.decode import decode
@@ -62,6 +68,8 @@ SHARES = Noun("share", "shares", ShareView, Page[ShareView])
 SNAPSHOTS = Noun("snapshot", "snapshots", SnapshotView, Page[SnapshotView])
 GUESTS = Noun("guest", "guests", GuestView, Page[GuestView])
 ATTACHMENTS = Noun("attachment", "attachments", AttachmentView, Page[AttachmentView])
+GRANTS = Noun("grant", "grants", GrantView, Page[GrantView], "serial")
+AUDIT = Noun("audit", "audit", AuditView, Page[AuditView])
 EVENTS = Noun("event", "events", EventView, Page[EventView])
 
 
@@ -85,7 +93,8 @@ class Client:
     not answer."""
 
     def __init__(self, address: str) -> None:
-        """``address``: ``unix:/run/isthmus/api.sock`` or ``http://127.0.0.1:PORT``. Raises ``Invalid``."""
+        """``address``: ``unix:/run/isthmus/api.sock``, ``http://127.0.0.1:PORT`` or ``https://HOST:PORT``. Over TCP,
+        the environment says who asks (``cli.credentials``). Raises ``Invalid``, ``Unavailable``."""
         self._address = address
         self._http = _open(address)
 
@@ -139,6 +148,24 @@ class Client:
         answer = self._ask("POST", f"{_path(SHARES, share)}/revert", RevertShare(snapshot=snapshot))
         return decode(answer.content, ShareView, "answer")
 
+    def make_token(self, host: str, *, replace: bool, lifetime: float) -> TokenView:
+        """A one-time token by which an agent enrols as the host."""
+        request = TokenCreate(replace=replace, lifetime=lifetime)
+        return decode(self._ask("POST", f"{_path(HOSTS, host)}/tokens", request).content, TokenView, "answer")
+
+    def revoke_host(self, host: str, reason: str) -> HostView:
+        """The host's certificates and grants have ended."""
+        answer = self._ask("DELETE", f"{_path(HOSTS, host)}/certificate", query={"reason": reason})
+        return decode(answer.content, HostView, "answer")
+
+    def revoke_grant(self, attachment: str, reason: str) -> None:
+        """The attachment has no grant, and gets none."""
+        self._ask("DELETE", f"{_path(ATTACHMENTS, attachment)}/grant", query={"reason": reason})
+
+    def renew_grant(self, attachment: str) -> None:
+        """The attachment gets a new grant."""
+        self._ask("POST", f"{_path(ATTACHMENTS, attachment)}/grant")
+
     def _take(self, noun: Noun[View], answer: httpx.Response) -> View | None:
         return decode(answer.content, noun.view, "answer") if answer.content else None
 
@@ -177,20 +204,16 @@ class Client:
 def _open(address: str) -> httpx.Client:
     import httpx  # noqa: PLC0415 - see Client._ask
 
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; httpx's default reads all certificates, for 60 ms
-    if address.startswith("unix:/"):
-        transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"), verify=tls)
+    place = parse_address(address, "api")
+    tls = ssl.SSLContext(
+        ssl.PROTOCOL_TLS_CLIENT
+    )  # not used without TLS; httpx's default reads all certificates, for 60 ms
+    if isinstance(place, UnixAddress):
+        transport = httpx.HTTPTransport(uds=str(place.path), verify=tls)
         return httpx.Client(transport=transport, base_url="http://localhost", verify=tls, trust_env=False)
-    try:
-        parts = urlsplit(address)
-        right = parts.scheme == "http" and parts.hostname and parts.port and parts.path in ("", "/")
-    except ValueError:
-        right = False
-    if not right:
-        raise Invalid(
-            f"cannot use {address!a} as the service's address: write unix:/PATH or http://127.0.0.1:PORT", field="api"
-        )
-    return httpx.Client(base_url=f"http://{parts.netloc}", verify=tls, trust_env=False)
+    if place.tls:
+        tls = credentials.trust()
+    return httpx.Client(base_url=address.rstrip("/"), verify=tls, trust_env=False, headers=credentials.headers())
 
 
 def _path(noun: Noun[View], key: str) -> str:

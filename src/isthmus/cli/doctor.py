@@ -12,6 +12,7 @@ from isthmus.cli.client import GUESTS
 from isthmus.cli.exits import Exit
 from isthmus.cli.output import Format
 from isthmus.cli.session import Session, verb
+from isthmus.model.address import parse_address
 from isthmus.model.errors import NotFound, Refused, Unavailable
 from isthmus.model.names import GuestId
 
@@ -74,7 +75,7 @@ async def _desired(cli: Session, config: Config) -> Desired | None:
     from isthmus.agent.remote import RemoteOrders  # noqa: PLC0415 - see above
 
     try:
-        async with RemoteOrders(cli.address) as orders:
+        async with RemoteOrders(parse_address(cli.address, "api")) as orders:
             return await orders.desired(config.host, 0, 0)
     except Unavailable as error:
         document = await asyncio.to_thread(_kept, config)

@@ -22,11 +22,14 @@ class Exit(IntEnum):
     EXHAUSTED = 6
     UNAVAILABLE = 7
     WAIT_EXPIRED = 8
+    NOT_ALLOWED = 9
     INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 BY_STATUS: Mapping[int, Exit] = {
     400: Exit.USAGE,
+    401: Exit.NOT_ALLOWED,
+    403: Exit.NOT_ALLOWED,
     404: Exit.NOT_FOUND,
     409: Exit.CONFLICT,
     413: Exit.USAGE,

@@ -11,7 +11,23 @@ from typing import Annotated
 import typer
 
 from isthmus import __version__
-from isthmus.cli import attachment, doctor, event, guest, host, kind, pool, run, share, snapshot
+from isthmus.cli import (
+    attachment,
+    audit,
+    ca,
+    doctor,
+    event,
+    grant,
+    guest,
+    host,
+    kind,
+    policy,
+    pool,
+    run,
+    share,
+    snapshot,
+    user,
+)
 from isthmus.cli.output import Format
 from isthmus.cli.session import FormatOption, Options, QuietOption, noun_app
 
@@ -28,7 +44,7 @@ A first hour:
 Nouns take verbs: `isthmus share --help`, `isthmus share create --help`."""
 EPILOG = """\b
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 refused, 6 no room,
-7 the service does not answer, 8 the wait timed out."""
+7 the service does not answer, 8 the wait timed out, 9 not allowed."""
 
 app = noun_app(HELP)
 for name, noun in (
@@ -43,6 +59,11 @@ for name, noun in (
 attachment.register(app)
 app.add_typer(attachment.app, name="attachment")
 app.add_typer(event.app, name="event")
+app.add_typer(grant.app, name="grant")
+app.add_typer(audit.app, name="audit")
+app.add_typer(user.app, name="user")
+app.add_typer(policy.app, name="policy")
+app.add_typer(ca.app, name="ca")
 doctor.register(app)
 run.register(app)
 

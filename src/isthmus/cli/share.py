@@ -36,6 +36,7 @@ FIELDS: Columns[ShareView] = (
     Column("id", lambda share: share.id),
     *COLUMNS[1:],
     Column("host", lambda share: share.host),
+    Column("public", lambda share: "yes" if share.public else "no"),
     Column("filesystem", lambda share: share.filesystem + (", checksums" if share.checksums else "")),
     Column("copy of share", lambda share: share.source_share or ""),
     Column("copy of snapshot", lambda share: share.source_snapshot or ""),
@@ -54,7 +55,7 @@ def create(
     cli: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="what you call it; need not be unique")],
     *,
-    project: Annotated[str, typer.Option(metavar="PROJECT", help="whose it is")],
+    project: Annotated[str, typer.Option(metavar="PROJECT", help="whose it is; default: yours")] = "",
     pool: Annotated[str, typer.Option(metavar="POOL", help="where it is kept", autocompletion=suggest(POOLS))],
     size: Annotated[str, typer.Option(metavar="SIZE", help="bytes, or 512M, 10G, 1T; a hard limit")],
     type_: Annotated[
@@ -66,6 +67,7 @@ def create(
     from_share: Annotated[
         str, typer.Option(metavar="SHARE", help="begin as a copy of its present data", autocompletion=suggest(SHARES))
     ] = "",
+    public: Annotated[bool, typer.Option("--public", help="other projects may read of it, not its data")] = False,
     id_: Annotated[str, typer.Option("--id", metavar="UUID", help="its id: makes the command safe to repeat")] = "",
     wait: WaitOption = True,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
@@ -75,10 +77,11 @@ def create(
         raise Invalid(f"cannot create share {name!a}: give --from-snapshot or --from-share, not both")
     request = ShareCreate(
         name=name,
-        project=project,
+        project=project or None,
         pool=pool,
         size=parse_size(size),
         type=type_,
+        public=public,
         id=id_ or new_id(),
         source_snapshot=_origin(cli, SNAPSHOTS, from_snapshot),
         source_share=_origin(cli, SHARES, from_share),

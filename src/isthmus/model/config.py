@@ -37,6 +37,7 @@ network = "169.254.77.2/31"
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import socket
 import tomllib
@@ -72,6 +73,11 @@ class GrantConfig:
 
     lifetime: float = 604800.0
     keystone: bool = False
+
+    @property
+    def span(self) -> datetime.timedelta:
+        """The lifetime."""
+        return datetime.timedelta(seconds=self.lifetime)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 
 from isthmus.model.errors import Invalid
 from isthmus.model.names import HostName, parse_slug
@@ -48,3 +49,13 @@ def facts_of(der: bytes) -> Facts:
         return Facts(f"{certificate.serial_number:x}", hashlib.sha256(der).hexdigest(), *times)
     except (ValueError, TypeError, OverflowError) as error:
         raise Invalid("cannot read the certificate: it is not X.509 in DER", field="certificate") from error
+
+
+def print_of(der: bytes) -> str:
+    """SHA-256 of a certificate's public key (SubjectPublicKeyInfo), hex. Raises ``Invalid``."""
+    try:
+        key = x509.load_der_x509_certificate(der).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise Invalid("cannot read the certificate: it is not X.509 in DER", field="certificate") from error
+    info = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(info).hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from isthmus.model.caller import Caller
@@ -25,7 +25,7 @@ NOTHING = Act(Caller())
 DONE = "done"
 
 
-def entry_of(act: Act, touched: Collection[str] = (), outcome: str = DONE) -> AuditRow:
+def entry_of(act: Act, touched: Iterable[str] = (), outcome: str = DONE) -> AuditRow:
     """The audit's entry: what the act named, and what it touched besides."""
     caller = act.caller
     return AuditRow(

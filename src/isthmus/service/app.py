@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 from starlette.applications import Starlette
@@ -14,12 +16,16 @@ from starlette.responses import Response
 from starlette.routing import Route as Mounted
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from isthmus.model.errors import IsthmusError
+from isthmus.model.caller import Caller, Way
+from isthmus.model.errors import IsthmusError, Unauthenticated, Unavailable
 from isthmus.model.names import new_id
 from isthmus.service import faults
+from isthmus.service.act import Act, entry_of
 from isthmus.service.call import Call
+from isthmus.service.identity.base import Presented, Voucher
 from isthmus.service.parameters import read_path, read_query
-from isthmus.service.routes import ROUTES, Route
+from isthmus.service.policy import Policy
+from isthmus.service.routes import ROUTES, Access, Route
 from isthmus.service.service import Service
 from isthmus.wire.api import Fault
 from isthmus.wire.decode import decode
@@ -29,16 +35,17 @@ LOG = logging.getLogger(__name__)
 JSON = "application/json"
 
 
-def build(service: Service) -> Starlette:
-    """The API of the service."""
+def build(service: Service, voucher: Voucher, policy: Policy, routes: Iterable[Route] = ROUTES) -> Starlette:
+    """The API of the service for one listener, whose callers ``voucher`` vouches for."""
     by_path: dict[str, dict[str, Route]] = {}
-    for route in ROUTES:
+    for route in routes:
         by_path.setdefault(route.path, {})[route.method] = route
+    door = Door(service, voucher, policy)
     return Starlette(
-        routes=[Mounted(path, _endpoint(service, methods), methods=list(methods)) for path, methods in by_path.items()],
+        routes=[Mounted(path, _endpoint(door, methods), methods=list(methods)) for path, methods in by_path.items()],
         middleware=[Middleware(RequestIds)],
         exception_handlers={
-            IsthmusError: _isthmus_error,
+            IsthmusError: _fault_answer(voucher.challenge),
             HTTPException: _http_error,
             ClientDisconnect: _gone,
             Exception: _unexpected,
@@ -68,14 +75,44 @@ class RequestIds:
         await self._app(scope, receive, send_with_id)
 
 
-def _endpoint(service: Service, methods: Mapping[str, Route]) -> Callable[[Request], Awaitable[Response]]:
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who comes in, and what he may do."""
+
+    service: Service
+    voucher: Voucher
+    policy: Policy
+
+    async def caller(self, route: Route, request: Request) -> Caller:
+        """Who asks. Raises ``Unauthenticated`` where somebody must, and see ``Voucher``."""
+        caller = await self.voucher.caller(_presented(request))
+        if caller.way is Way.NOBODY and route.access is not Access.ANYONE:
+            raise Unauthenticated("cannot answer: say who you are")
+        return caller
+
+    async def refused(self, act: Act, error: IsthmusError) -> None:
+        """The audit knows of a change that was refused."""
+        await self.service.write(lambda tx: tx.audit(entry_of(act, (), error.code)))
+
+
+def _endpoint(door: Door, methods: Mapping[str, Route]) -> Callable[[Request], Awaitable[Response]]:
     async def run(request: Request) -> Response:
         route = methods["GET" if request.method == "HEAD" else request.method]
-        _admit(route, request)
+        caller = await door.caller(route, request)
         path = read_path(request.path_params)
-        query = read_query(route.query, request.query_params.multi_items())
-        body = None if route.request is None else decode(await _body(request, route.max_body), route.request)
-        reply = await route.handler(Call(service, path, query, body))
+        named = tuple(f"{noun}/{key}" for noun, key in path.items())
+        act = Act(caller, _request_id(request), route.rule if route.audited else "", named)
+        try:
+            reach = door.policy.admit(route, caller, path)
+            query = read_query(route.query, request.query_params.multi_items())
+            body = None if route.request is None else decode(await _body(request, route.max_body), route.request)
+            reply = await route.handler(Call(door.service, path, query, body, act, reach))
+        except Unavailable:
+            raise
+        except IsthmusError as error:
+            if act.action and caller.way is not Way.NOBODY:
+                await door.refused(act, error)
+            raise
         if reply.body is None:
             return Response(status_code=reply.status)
         return Response(msgspec.json.encode(reply.body), reply.status, media_type=JSON)
@@ -83,9 +120,11 @@ def _endpoint(service: Service, methods: Mapping[str, Route]) -> Callable[[Reque
     return run
 
 
-def _admit(route: Route, request: Request) -> None:
-    """Where it will be decided whether the caller has ``route.access``. Until there are identities, the listener does:
-    it is a unix socket that root alone can open, or an address of this machine that the operator chose to open."""
+def _presented(request: Request) -> Presented:
+    address = request.client.host if request.client and request.client.host else ""
+    chain = request.scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
+    certificate = ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
+    return Presented({name.lower(): value for name, value in request.headers.items()}, address, certificate)
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -105,9 +144,12 @@ def _request_id(request: Request) -> str:
     return str(request.scope.get("state", {}).get("request_id", ""))
 
 
-async def _isthmus_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, IsthmusError)  # noqa: S101 - what this handler is registered for
-    return faults.answer(error, _request_id(request))
+def _fault_answer(challenge: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, IsthmusError)  # noqa: S101 - what this handler is registered for
+        return faults.answer(error, _request_id(request), challenge)
+
+    return answer
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

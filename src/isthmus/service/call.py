@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from isthmus.model.caller import Caller
+from isthmus.model.errors import Invalid
+from isthmus.model.names import ProjectId
 from isthmus.service.act import NOTHING, Act
 from isthmus.service.service import Service
 from isthmus.service.views import Views
 from isthmus.store.reach import EVERYTHING, Reach
-from isthmus.store.rows import KINDS, KeptRow, key_of
+from isthmus.store.rows import KINDS, Row, key_of
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.api import Page
 
-Kept = TypeVar("Kept", bound=KeptRow)
+Kept = TypeVar("Kept", bound=Row)
 Value = TypeVar("Value")
 View = TypeVar("View")
 
@@ -48,6 +50,13 @@ class Call:
     def caller(self) -> Caller:
         """Who asks."""
         return self.act.caller
+
+    @property
+    def project(self) -> ProjectId:
+        """The project that the caller acts for. Raises ``Invalid`` if it is none, as for the operator."""
+        if self.caller.project is None:
+            raise Invalid("cannot tell whose it is: name its project", field="project")
+        return self.caller.project
 
     async def read(self, work: Callable[[ReadTx], Value]) -> Value:
         """What ``work`` makes of what the caller may see."""

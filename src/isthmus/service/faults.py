@@ -11,11 +11,13 @@ from isthmus.model.errors import (
     Conflict,
     DeadlineExpired,
     Exhausted,
+    Forbidden,
     HostFailure,
     Invalid,
     IsthmusError,
     NotFound,
     Refused,
+    Unauthenticated,
     Unavailable,
 )
 from isthmus.wire.api import Fault, FaultEnvelope
@@ -40,6 +42,8 @@ STATUS: Mapping[type[IsthmusError], int] = {
     TooLarge: 413,
     UnreadableType: 415,
     Invalid: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
     Refused: 422,
@@ -52,6 +56,8 @@ STATUS: Mapping[type[IsthmusError], int] = {
 
 SUMMARY: Mapping[int, str] = {
     400: "The request can never work as it is",
+    401: "Nobody vouches for the caller",
+    403: "The caller may not do this",
     404: "No such object, or none that the caller may know of",
     405: "The path does not have this method",
     409: "The present state forbids it",
@@ -71,12 +77,11 @@ def status_of(kind: type[IsthmusError]) -> int:
     return next(status for known, status in STATUS.items() if issubclass(kind, known))
 
 
-def answer(error: IsthmusError, request_id: str) -> Response:
-    """The error as an answer."""
+def answer(error: IsthmusError, request_id: str, challenge: str = "") -> Response:
+    """The error as an answer; ``challenge`` says how a caller that nobody vouches for may authenticate."""
     status = status_of(type(error))
-    return envelope(
-        status, Fault(code=error.code, message=error.message, detail=dict(error.detail), request_id=request_id)
-    )
+    fault = Fault(code=error.code, message=error.message, detail=dict(error.detail), request_id=request_id)
+    return envelope(status, fault, {"WWW-Authenticate": challenge} if status == 401 and challenge else None)
 
 
 def envelope(status: int, fault: Fault, headers: Mapping[str, str] | None = None) -> Response:

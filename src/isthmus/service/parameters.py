@@ -20,6 +20,8 @@ _MAX_NUMBER = (1 << 63) - 1
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?")
 _UUID = {"type": "string", "format": "uuid"}
+_SERIAL = {"type": "string", "pattern": "^[0-9a-f]{1,40}$"}
+_WORD = {"type": "string", "pattern": "^[A-Za-z0-9_:./ -]{1,200}$"}
 _SLUG = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"}
 _KINDS = ("attachment", "guest", "host", "pool", "share", "share type", "snapshot")
 
@@ -62,6 +64,20 @@ def subject(text: str, field: str) -> str:
         return parse_slug(text, field)
 
 
+def serial(text: str, field: str) -> str:
+    """A certificate's serial number."""
+    if not re.fullmatch(r"[0-9a-f]{1,40}", text):
+        raise Invalid(f"cannot use this {field}: give a serial number in lower-case hex", field=field)
+    return text
+
+
+def word(text: str, field: str) -> str:
+    """A word of the audit."""
+    if not re.fullmatch(r"[A-Za-z0-9_:./ -]{1,200}", text):
+        raise Invalid(f"cannot use this {field}: it is none that the audit has", field=field)
+    return text
+
+
 def _query(name: str, read: Callable[[str, str], object], schema: Mapping[str, Any], description: str) -> Query:
     return Query(read, Parameter(name, schema, description))
 
@@ -93,6 +109,14 @@ QUERIES: Mapping[str, Query] = {
     "after": _count("after", 0, _MAX_NUMBER, "wait until the object has a greater revision"),
     "after_document": _count("after", 0, _MAX_NUMBER, "wait until the document has another revision"),
     "after_event": _count("after", 0, _MAX_NUMBER, "only those with a greater id; with ``timeout``, wait for one"),
+    "after_entry": _count("after", 0, _MAX_NUMBER, "only those with a greater id"),
+    "marker_serial": _query("marker", serial, _SERIAL, "``next`` of the part before this one"),
+    "attachment": _query("attachment", parse_uuid, _UUID, "only those of this attachment"),
+    "reason": _query("reason", parse_title, {"type": "string", "maxLength": 255}, "why, for those who ask later"),
+    "user": _query("user", parse_title, {"type": "string", "maxLength": 255}, "only what this user did, by id"),
+    "action": _query("action", word, _WORD, "only acts under this rule, such as isthmus:shares:create"),
+    "target": _query("target", word, _WORD, "only acts on this object, such as share/ID"),
+    "request": _query("request", word, _WORD, "only the request of this id"),
     "timeout": _query(
         "timeout",
         seconds,
@@ -106,6 +130,7 @@ PATHS: Mapping[str, Query] = {
         noun: _query(noun, parse_uuid, _UUID, f"the {noun}'s id")
         for noun in ("share", "snapshot", "guest", "attachment")
     },
+    "grant": _query("grant", serial, _SERIAL, "the grant's serial number, lower-case hex"),
     **{noun: _query(noun, parse_slug, _SLUG, f"the {noun}'s name") for noun in ("host", "pool", "type")},
 }
 

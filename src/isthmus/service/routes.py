@@ -10,11 +10,33 @@ from typing import Any
 
 from isthmus import __version__
 from isthmus.model.desired import Desired, Report
-from isthmus.model.errors import Conflict, Exhausted, Invalid, IsthmusError, NotFound, Refused, Unavailable
+from isthmus.model.errors import (
+    Conflict,
+    Exhausted,
+    Forbidden,
+    Invalid,
+    IsthmusError,
+    NotFound,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+)
 from isthmus.model.names import MIB
 from isthmus.service import faults
 from isthmus.service.call import Call, Reply
-from isthmus.service.handlers import about, events, guests, hosts, pools, shares, snapshots
+from isthmus.service.handlers import (
+    about,
+    audit,
+    authority,
+    enrolments,
+    events,
+    grants,
+    guests,
+    hosts,
+    pools,
+    shares,
+    snapshots,
+)
 from isthmus.service.parameters import PATHS, QUERIES
 from isthmus.wire import api, openapi
 
@@ -45,6 +67,16 @@ class Route:
     max_body: int = field(default=MIB)
 
     @property
+    def writes(self) -> bool:
+        """It may change something."""
+        return self.method != "GET"
+
+    @property
+    def audited(self) -> bool:
+        """The audit tells of it. Agents' reports are no acts of anybody."""
+        return self.writes and self.request is not Report and self.request is not api.GrantsAsked
+
+    @property
     def rule(self) -> str:
         """The name of its policy rule: ``isthmus:NOUN:VERB``, such as ``isthmus:shares:create``."""
         noun, verb = self.handler.__module__.rsplit(".", 1)[1], self.handler.__name__
@@ -53,6 +85,8 @@ class Route:
     def statuses(self) -> set[int]:
         """All statuses of failure that it may answer with."""
         kinds: set[type[IsthmusError]] = {Invalid, Unavailable, *self.faults}
+        if self.access is not Access.ANYONE:
+            kinds |= {Unauthenticated, Forbidden}
         if "{" in self.path:
             kinds.add(NotFound)
         if self.request is not None:
@@ -100,6 +134,18 @@ ROUTES: tuple[Route, ...] = (
     _delete("/v1/hosts/{host}", _OPERATOR, hosts.remove, "Forget a host", {204: None}),
     Route("GET", "/v1/hosts/{host}/desired", _AGENT, hosts.desired, "The host's document, or wait for its change",
           {200: Desired, 204: None}, query=("after_document", "timeout")),
+    Route("POST", "/v1/hosts/{host}/grants", _AGENT, grants.sign, "Ask for grants of the host's attachments",
+          {200: api.GrantsAnswered}, api.GrantsAsked),
+    _post("/v1/hosts/{host}/tokens", _OPERATOR, enrolments.make_token, "Make a one-time token to enrol a host by",
+          takes=api.TokenCreate, gives={201: api.TokenView}),
+    _post("/v1/hosts/{host}/certificate", _AGENT, enrolments.renew, "Renew a host's certificate",
+          takes=api.CertificateAsked, gives={201: api.Enrolled}),
+    Route("DELETE", "/v1/hosts/{host}/certificate", _OPERATOR, enrolments.revoke,
+          "Revoke a host: its certificates and grants end", {200: api.HostView}, query=("reason",), faults=(Conflict,)),
+    _post("/v1/enrolments", _ANY, enrolments.enrol, "Enrol a host by a one-time token",
+          takes=api.Enrolment, gives={201: api.Enrolled}),
+    _get("/v1/ca", _ANY, authority.show, "The certificates of the authority", api.AuthorityView),
+
     Route("POST", "/v1/hosts/{host}/report", _AGENT, hosts.report, "Report what is on the host",
           {204: None}, Report, max_body=16 * MIB),
 
@@ -155,6 +201,18 @@ ROUTES: tuple[Route, ...] = (
          api.AttachmentView),
     _delete("/v1/attachments/{attachment}", _MEMBER, guests.detach, "Detach a share from a guest",
             {202: api.AttachmentView}),
+
+    Route("DELETE", "/v1/attachments/{attachment}/grant", _MEMBER, grants.revoke,
+          "Revoke an attachment's grant, and give it no other", {200: api.AttachmentView}, query=("reason",)),
+    Route("POST", "/v1/attachments/{attachment}/grant", _MEMBER, grants.renew,
+          "Let an attachment have grants again, or a new one", {200: api.AttachmentView}, faults=(Conflict,)),
+
+    _get("/v1/grants", _MEMBER, grants.index, "List grants", api.Page[api.GrantView],
+         "project", "attachment", "share", "guest", "host", "limit", "marker_serial"),
+    _get("/v1/grants/{grant}", _MEMBER, grants.show, "Show a grant and its certificate", api.GrantView),
+
+    _get("/v1/audit", _OPERATOR, audit.index, "List who did what", api.Page[api.AuditView],
+         "user", "project", "action", "target", "request", "limit", "after_entry"),
 
     _get("/v1/events", _MEMBER, events.index, "List events, or wait for one", api.Page[api.EventView],
          "subject", "kind", "project", "limit", "after_event", "timeout"),

@@ -6,30 +6,41 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from isthmus.model.address import MAX_UNIX_PATH, Address, TcpAddress, UnixAddress
 from isthmus.model.errors import Conflict, Invalid, KernelRefused, Refused
 from isthmus.service.service import Service
 
 GRACE = 5
 """Seconds that running requests have when the server stops. Long-polls are answered at once."""
 
-_MAX_UNIX_PATH = 107  # sun_path, less its final NUL
 
+class _Protocol(HttpToolsProtocol):
+    """Puts the TLS client's certificate into the scope of each request, as the ASGI TLS extension has it. It is the
+    TLS layer's word: no header can say so."""
 
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
-    """A loopback address; port 0 lets the kernel choose."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection, whose handshake is done."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        self._chain = (ssl.DER_cert_to_PEM_cert(der),) if der else ()
 
-    host: str
-    port: int
-
-
-Address = Path | TcpAddress
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        extensions: dict[str, Any] = dict(self.scope.get("extensions") or {})
+        if self._chain:
+            extensions["tls"] = {"client_cert_chain": self._chain}
+        self.scope["extensions"] = extensions
 
 
 class _Server(uvicorn.Server):
@@ -61,18 +72,21 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def listening(service: Service, address: Address) -> AsyncIterator[socket.socket]:
-    """The service answers at ``address`` meanwhile; yields the listening socket. At the end, long-polls are answered,
-    running requests finished, and the unix socket is gone; closing the service is the caller's.
+async def listening(
+    service: Service, address: Address, *, app: ASGIApp | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[socket.socket]:
+    """The service answers at ``address`` meanwhile with ``app`` (default: as root has it); yields the listening socket.
+    At the end, long-polls are answered, running requests finished, and the unix socket is gone; closing the service is
+    the caller's.
 
-    Raises ``Refused`` for an address that other machines reach (there is no authentication yet), ``Conflict`` if
-    another service listens there, ``Invalid`` for a path that is too long, ``KernelRefused``.
+    Raises ``Refused`` for an address without TLS that other machines reach, ``Conflict`` if another service listens
+    there, ``Invalid``, ``KernelRefused``.
     """
-    listener = _bind(address)
+    listener = _bind(address, encrypted=tls is not None)
     config = uvicorn.Config(
-        service.app,
+        app or service.app,
         loop="none",
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -82,6 +96,8 @@ async def listening(service: Service, address: Address) -> AsyncIterator[socket.
         timeout_keep_alive=65,  # longer than a long-poll, so that an agent keeps its connection
         timeout_graceful_shutdown=GRACE,
     )
+    config.load()
+    config.ssl = tls
     server = _Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
     try:
@@ -92,8 +108,8 @@ async def listening(service: Service, address: Address) -> AsyncIterator[socket.
         server.end()
         await running
         listener.close()
-        if isinstance(address, Path):
-            address.unlink(missing_ok=True)
+        if isinstance(address, UnixAddress):
+            address.path.unlink(missing_ok=True)
 
 
 async def _up(server: _Server, running: asyncio.Task[None]) -> None:
@@ -105,18 +121,20 @@ async def _up(server: _Server, running: asyncio.Task[None]) -> None:
         await running
 
 
-def _bind(address: Address) -> socket.socket:
+def _bind(address: Address, *, encrypted: bool) -> socket.socket:
     try:
-        return _bind_unix(address) if isinstance(address, Path) else _bind_tcp(address)
+        if isinstance(address, UnixAddress):
+            return _bind_unix(address.path)
+        return _bind_tcp(address, encrypted=encrypted)
     except OSError as error:
         raise KernelRefused(f"listen on {address}", error.errno or 0) from error
 
 
 def _bind_unix(path: Path) -> socket.socket:
     """A socket of mode 0600, not listening yet: nobody can connect before its mode is right."""
-    if len(bytes(path)) > _MAX_UNIX_PATH:
+    if len(bytes(path)) > MAX_UNIX_PATH:
         raise Invalid(
-            f"cannot listen on {path}: a unix socket's path has at most {_MAX_UNIX_PATH} bytes", field="listen"
+            f"cannot listen on {path}: a unix socket's path has at most {MAX_UNIX_PATH} bytes", field="listen"
         )
     _clear_stale(path)
     listener = socket.socket(socket.AF_UNIX)
@@ -144,16 +162,16 @@ def _clear_stale(path: Path) -> None:
     raise Conflict(f"cannot listen on {path}: another service does", code="address-in-use", detail={"path": str(path)})
 
 
-def _bind_tcp(address: TcpAddress) -> socket.socket:
+def _bind_tcp(address: TcpAddress, *, encrypted: bool) -> socket.socket:
     host = "127.0.0.1" if address.host == "localhost" else address.host
     try:
         ip = ipaddress.ip_address(host)
     except ValueError as error:
         raise Invalid(f"cannot listen on {address.host}: give an IP address", field="listen") from error
-    if not ip.is_loopback:
+    if not ip.is_loopback and not encrypted:
         raise Refused(
-            f"cannot listen on {address.host}: other machines reach it, and there is no authentication yet: "
-            "use a unix socket, 127.0.0.1 or ::1",
+            f"cannot listen on {address.host} without TLS: other machines reach it: use a unix socket, 127.0.0.1 or "
+            "::1 for service.listen, and service.public for users elsewhere",
             code="address-not-loopback",
             detail={"address": address.host},
         )

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from starlette.applications import Starlette
 
+from isthmus.model.caller import Caller, Way
 from isthmus.model.desired import Desired, Report
 from isthmus.model.errors import Unavailable
 from isthmus.model.names import AttachmentId, HostName
@@ -29,6 +30,9 @@ Value = TypeVar("Value")
 A_WEEK = datetime.timedelta(days=7)
 """How long a grant lasts by default."""
 
+ISSUE = "isthmus:grants:sign"
+"""What the audit calls the signing of grants."""
+
 THREADS = 4
 """Threads that talk to the database, apart from those of an agent in the same process, whose disks may be slow."""
 
@@ -45,10 +49,12 @@ class Service:
 
     @cached_property
     def app(self) -> Starlette:
-        """The HTTP API of this service."""
+        """The HTTP API of this service, as root has it over the unix socket."""
         from isthmus.service.app import build  # noqa: PLC0415 - an agent's process may go without HTTP
+        from isthmus.service.identity.kernel import SocketVoucher  # noqa: PLC0415
+        from isthmus.service.policy import Policy  # noqa: PLC0415
 
-        return build(self)
+        return build(self, SocketVoucher(), Policy())
 
     async def desired(self, host: HostName, after: int, timeout: float) -> Desired | None:  # noqa: ASYNC109
         """The host's document, as soon as its revision is another than ``after``; None if it is the same for
@@ -73,10 +79,20 @@ class Service:
             raise Unavailable("cannot sign: this service has no authority", code="authority-unavailable")
         return self._signer
 
-    async def sign(self, host: HostName, requests: Mapping[AttachmentId, bytes]) -> Mapping[AttachmentId, str]:
-        """Grants on these requests are in the host's next document. Returns why those that are not are not. Raises
-        ``Invalid``, ``Unavailable``."""
-        return await self.write(lambda tx: grants.issue(tx, self.signer, host, requests, self._lifetime))
+    async def sign(
+        self, host: HostName, requests: Mapping[AttachmentId, bytes], caller: Caller | None = None
+    ) -> Mapping[AttachmentId, str]:
+        """Grants on these requests are in the host's next document, and in the audit. Returns why those that are not
+        are not. Raises ``Invalid``, ``Unavailable``."""
+        act = Act(caller or Caller(Way.SOCKET, host=host), action=ISSUE)
+
+        def work(tx: Tx) -> Mapping[AttachmentId, str]:
+            refused = grants.issue(tx, self.signer, host, requests, self._lifetime)
+            if len(refused) < len(requests):
+                tx.audit(entry_of(act, (f"attachment/{name}" for name in requests if name not in refused)))
+            return refused
+
+        return await self.write(work)
 
     async def publish(self) -> None:
         """Agents' documents have the authority's certificates; what has ended is forgotten. Raises ``Unavailable``."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
+
 from isthmus.store.rows import (
     AttachmentRow,
+    AuditRow,
     EventRow,
+    GrantRow,
     GuestRow,
     HostRow,
     PoolRow,
@@ -84,6 +88,7 @@ class Views:
             code=row.code,
             source_snapshot=row.origin_snapshot,
             source_share=None if row.origin_snapshot else row.origin_share,
+            public=row.public,
             revision=row.revision,
             created_at=row.created_at,
         )
@@ -137,6 +142,43 @@ class Views:
             revision=row.revision,
             created_at=row.created_at,
         )
+
+
+def grant(row: GrantRow) -> api.GrantView:
+    """A grant."""
+    return api.GrantView(
+        serial=row.serial,
+        attachment=row.attachment,
+        share=row.share,
+        guest=row.guest,
+        project=row.project,
+        host=row.host,
+        sequence=row.sequence,
+        not_after=row.not_after,
+        ended_at=row.ended_at,
+        reason=row.reason,
+        certificate=ssl.DER_cert_to_PEM_cert(row.certificate),
+        revision=row.revision,
+        created_at=row.created_at,
+    )
+
+
+def entry(row: AuditRow) -> api.AuditView:
+    """An entry of the audit."""
+    return api.AuditView(
+        id=row.id,
+        at=row.created_at,
+        request=row.request,
+        way=row.way,
+        user=row.user,
+        name=row.name,
+        project=row.project,
+        host=row.host,
+        address=row.address,
+        action=row.action,
+        targets=list(row.targets),
+        outcome=row.outcome,
+    )
 
 
 def event(row: EventRow) -> api.EventView:

@@ -69,23 +69,53 @@ class TypeCreate(_Request):
 
 class ShareCreate(_Request):
     """Ask for a share. With ``id``, a retry after a lost answer finds the share instead of making another. At most one
-    of ``source_snapshot`` and ``source_share`` says what it starts as a copy of."""
+    of ``source_snapshot`` and ``source_share`` says what it starts as a copy of. ``project``: left out, it is the
+    caller's. ``public``: other projects may read of it, and no more."""
 
-    project: str
     pool: str
     size: Bytes
+    project: str | None = None
     name: str = ""
     type: str = "default"
+    public: bool = False
     id: Uuid | None = None
     source_snapshot: Uuid | None = None
     source_share: Uuid | None = None
 
 
 class SharePatch(_Request):
-    """Rename a share, or give it another size."""
+    """Rename a share, give it another size, or change who may read of it."""
 
     name: str | UnsetType = UNSET
     size: Bytes | UnsetType = UNSET
+    public: bool | UnsetType = UNSET
+
+
+class GrantsAsked(_Request):
+    """Ask for grants: by attachment, a certificate request (PKCS #10, DER) on a key that stays on its host."""
+
+    requests: dict[str, bytes]
+
+
+class TokenCreate(_Request):
+    """Make a one-time token by which a host enrols. ``replace``: in the place of the agent that has; ``lifetime`` in
+    seconds."""
+
+    replace: bool = False
+    lifetime: float = 3600.0
+
+
+class Enrolment(_Request):
+    """Enrol a host: the token, and a certificate request (PKCS #10, DER) on a key that stays on it."""
+
+    token: str
+    request: bytes
+
+
+class CertificateAsked(_Request):
+    """Renew a host's certificate, on this request (PKCS #10, DER)."""
+
+    request: bytes
 
 
 class RevertShare(_Request):
@@ -218,6 +248,7 @@ class ShareView(_Answer):
     code: str
     source_snapshot: Uuid | None
     source_share: Uuid | None
+    public: bool
     revision: int
     created_at: datetime.datetime
 
@@ -268,6 +299,75 @@ class AttachmentView(_Answer):
     code: str
     revision: int
     created_at: datetime.datetime
+
+
+class GrantsAnswered(_Answer):
+    """Why some of the grants that were asked for were not signed, by attachment. The others come with the host's next
+    document."""
+
+    refused: dict[str, str]
+
+
+class TokenView(_Answer):
+    """A token, shown this once: whoever has it becomes the host. It works once."""
+
+    token: str
+    host: str
+    expires_at: datetime.datetime
+
+
+class Enrolled(_Answer):
+    """A host's certificate, and those of the authority: DER."""
+
+    host: str
+    certificate: bytes
+    roots: list[bytes]
+    authorities: list[bytes]
+
+
+class AuthorityView(_Answer):
+    """The authority's certificates: roots, newest first, and all that is between them and grants. DER."""
+
+    roots: list[bytes]
+    authorities: list[bytes]
+
+
+class GrantView(_Answer):
+    """A grant. ``ended_at`` and ``reason``: when and why it ended before ``not_after``, null and empty if it did not.
+    ``certificate`` is PEM; what it says is in it."""
+
+    serial: str
+    attachment: Uuid
+    share: Uuid
+    guest: Uuid
+    project: str
+    host: str
+    sequence: int
+    not_after: datetime.datetime
+    ended_at: datetime.datetime | None
+    reason: str
+    certificate: str
+    revision: int
+    created_at: datetime.datetime
+
+
+class AuditView(_Answer):
+    """Who did what. ``way``: who vouched for the caller (socket, open, local, keystone, certificate); ``action``: the
+    policy's rule; ``targets``: the objects that were touched or named, as ``kind/id``; ``outcome``: ``done``, or the
+    slug of the error."""
+
+    id: int
+    at: datetime.datetime
+    request: str
+    way: str
+    user: str
+    name: str
+    project: str
+    host: str
+    address: str
+    action: str
+    targets: list[str]
+    outcome: str
 
 
 class EventView(_Answer):

@@ -95,10 +95,19 @@ def renew(tx: Tx, signer: Signer, host: HostName, request: bytes) -> Enrolled:
 
 
 def revoke_host(tx: Tx, name: str, reason: str = "") -> HostRow:
-    """The host's certificates, unused tokens and grants have ended: its agent ends its exports when it hears of it."""
+    """The host's certificates, tokens and grants have ended: its agent ends its exports when it hears of it. Raises
+    ``Conflict`` for a host that has not enrolled: nothing could tell its agent."""
     host = tx.need(HostRow, name)
     reason = plain(reason, 200) or "revoked"
-    for certificate in tx.all(CertificateRow, host=host.name, ended_at=None):
+    live = tx.all(CertificateRow, host=host.name, ended_at=None)
+    if not live:
+        raise Conflict(
+            f"cannot revoke host {host.name}: no agent has enrolled by that name: to end what is presented there, "
+            "revoke the grants of its attachments, or detach them",
+            code="host-not-enrolled",
+            detail={"host": host.name},
+        )
+    for certificate in live:
         tx.change(certificate, ended_at=tx.now, reason=reason)
     for token in tx.all(TokenRow, host=host.name):
         tx.remove(token)

@@ -37,6 +37,7 @@ def create_share(
     share_id: str | None = None,
     source_snapshot: str | None = None,
     source_share: str | None = None,
+    public: bool = False,
 ) -> ShareRow:
     """A share in ``creating``. With a ``share_id`` that exists with this content already: that share.
 
@@ -58,6 +59,7 @@ def create_share(
         name=parse_title(name),
         origin_share=origin_share,
         origin_snapshot=origin_snapshot,
+        public=public,
     )
     known = tx.get(ShareRow, wanted.id)
     if known:
@@ -75,11 +77,15 @@ def create_share(
     return share
 
 
-def update_share(tx: Tx, share_id: str, *, name: str | None = None, size: int | None = None) -> ShareRow:
-    """The share with this name; if ``size`` is new, in ``extending`` or ``shrinking``."""
+def update_share(
+    tx: Tx, share_id: str, *, name: str | None = None, size: int | None = None, public: bool | None = None
+) -> ShareRow:
+    """The share with this name, and for these to read of; if ``size`` is new, in ``extending`` or ``shrinking``."""
     share = tx.need(ShareRow, share_id)
     if name is not None:
         share = tx.change(share, name=parse_title(name))
+    if public is not None:
+        share = tx.change(share, public=public)
     return share if size is None else _resize(tx, share, check_size(size))
 
 

@@ -72,6 +72,7 @@ async def attach(call: Call) -> Reply:
             access=body.access,
             sub_path=body.sub_path,
             attachment_id=body.id,
+            user=call.caller.user,
         ),
         Views.attachment,
     )

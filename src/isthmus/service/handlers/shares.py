@@ -19,11 +19,13 @@ async def index(call: Call) -> Reply:
 async def create(call: Call) -> Reply:
     """A share begins to be made."""
     body: api.ShareCreate = call.body
+    project = call.project if body.project is None else body.project
     return await call.do(
         202,
         lambda tx: shares.create_share(
             tx,
-            project=body.project,
+            project=project,
+            public=body.public,
             pool=body.pool,
             size=body.size,
             name=body.name,
@@ -51,6 +53,7 @@ async def update(call: Call) -> Reply:
             call.path["share"],
             name=None if body.name is UNSET else body.name,
             size=None if body.size is UNSET else body.size,
+            public=None if body.public is UNSET else body.public,
         ),
         Views.share,
     )
