@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
+from typing import Any
 
 from isthmus.model.errors import Invalid, Unavailable
 
@@ -23,7 +24,7 @@ def headers(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         raise Invalid(f"cannot use OS_AUTH_TYPE {kind!a}: choose from {', '.join(_TYPES)}", field="OS_AUTH_TYPE")
     from keystoneauth1 import exceptions, loading, session  # noqa: PLC0415 - heavy, and only for services elsewhere
 
-    loader = loading.get_plugin_loader(kind)
+    loader: Any = loading.get_plugin_loader(kind)
     known = {option.dest: option for option in loader.get_options()}
     values = {name: env[key] for name in known if (key := f"OS_{name.upper()}") in env}
     if kind == BASIC:

@@ -77,7 +77,7 @@ def revoke(
     *,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="why, for those who ask later")] = "",
 ) -> None:
-    """End an attachment's grant, and give it no other: its host stops presenting the share as soon as it hears of it."""
+    """End an attachment's grant, and give it no other: its host stops presenting the share when it hears of it."""
     row = cli.find(ATTACHMENTS, attachment)
     cli.api.revoke_grant(row.id, reason)
     cli.out.say(f"the grant of attachment {row.id} is revoked; isthmus grant renew gives it another")

@@ -131,6 +131,19 @@ def rename(
     cli.out.one(SHARES, cli.api.change(SHARES, cli.key(SHARES, share), SharePatch(name=name)), FIELDS)
 
 
+@verb(app, "set", "isthmus share set photos --public")
+def set_(
+    cli: Session,
+    share: ShareArgument,
+    *,
+    public: Annotated[bool | None, typer.Option("--public/--private", help="other projects may read of it")] = None,
+) -> None:
+    """Change who may read of a share. Its data is its project's guests' in any case."""
+    if public is None:
+        raise Invalid("cannot tell what to change: give --public or --private", field="public")
+    cli.out.one(SHARES, cli.api.change(SHARES, cli.key(SHARES, share), SharePatch(public=public)), FIELDS)
+
+
 @verb(app, "revert", "isthmus share revert photos before-upgrade")
 def revert(
     cli: Session,

@@ -9,7 +9,6 @@ from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
 from isthmus.model.errors import Conflict, NotFound
 from isthmus.model.names import HostName
@@ -158,11 +157,8 @@ class Tx(ReadTx):
         if "wanted" in {field.name for field in fields(row)}:
             fresh["wanted"] = self.advance()
         row = replace(row, **fresh)
-        try:
-            self._connection.execute(sa.insert(schema.TABLES[type(row)]).values(_values(row)))
-        except exc.IntegrityError as error:  # the key is that of a row out of reach: all others were looked for
-            noun = KINDS[type(row)]
-            raise Conflict(f"cannot make {noun} {key_of(row)}: the id is taken", code="id-taken") from error
+        self._check_free(row)
+        self._connection.execute(sa.insert(schema.TABLES[type(row)]).values(_values(row)))
         if isinstance(row, SilentRow):
             self._mark(row)
         else:
@@ -238,6 +234,14 @@ class Tx(ReadTx):
     def _check(self, row: Row, doing: str) -> None:
         if isinstance(owner := getattr(row, "project", None), str):
             self.reach.check_owner(owner, doing)
+
+    def _check_free(self, row: Row) -> None:
+        """Raise ``Conflict`` if a row out of reach has this key: it was not found when it was looked for."""
+        if self.reach.project is None:
+            return
+        table, key = schema.TABLES[type(row)], key_of(row)
+        if self._connection.execute(sa.select(_key(table)).where(_key(table) == key)).first() is not None:
+            raise Conflict(f"cannot make {KINDS[type(row)]} {key}: the id is taken", code="id-taken")
 
     def _update(self, row: Kept, values: dict[str, Any]) -> Kept:
         self._check(row, f"change {KINDS[type(row)]} {key_of(row)}")
