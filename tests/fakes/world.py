@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from isthmus.agent.plan import Observed, View
+from isthmus.agent.plan import NOTHING_DENIED, Denied, Observed, View
 from isthmus.agent.steps import (
     CloneShare,
     CreateShare,
@@ -144,9 +144,9 @@ class World:
         holds = {export.attachment: export.source for export in exports}
         self.gateways[mode, guest] = GatewaySeen(guest, mode, True, shown, holds)
 
-    def disagreements(self, want: Desired) -> list[str]:
+    def disagreements(self, want: Desired, denied: Denied = NOTHING_DENIED) -> list[str]:
         """In what the world differs from what should be, as far as it can be brought about."""
-        view = View(want, self.observed(), self.layout)
+        view = View(want, self.observed(), self.layout, (), denied)
         found = [*self._about_shares(view), *self._about_guests(view)]
         return [*found, "debris"] if any(self.debris.values()) else found
 
@@ -171,7 +171,12 @@ class World:
             yield "gateways differ"
         for guest in serving:
             specs = [spec for spec in view.want.attachments if spec.guest == guest]
-            expected = {spec.id: view.export(spec) for spec in specs if spec.share in set(view.seen) & set(view.specs)}
+            able = set(view.seen) & set(view.specs)
+            expected = {
+                spec.id: view.export(spec)
+                for spec in specs
+                if spec.share in able and spec.id not in view.denied.exports
+            }
             if dict(self.gateways[Mode.NFS, guest].exports) != expected:
                 yield f"exports of {guest} differ"
         for guest, seen in self.guests.items():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.agent.plan import Observed, plan
+from isthmus.agent.plan import Denied, Observed, plan
 from isthmus.agent.steps import (
     Chain,
     CreateShare,
@@ -312,3 +312,30 @@ def test_a_sweep_waits_until_nothing_else_is_to_be_done_in_its_pool() -> None:
     (sweep,) = plan(want, world.observed(), LAYOUT)
     assert sweep.whole_pool
     assert not sweep.may_run_beside(create)
+
+
+@settings(max_examples=200, deadline=None)
+@given(world=worlds(), want=wishes(), data=st.data(), order=st.randoms(use_true_random=False))
+def test_what_is_denied_is_never_presented_and_the_rest_converges(
+    world: World,
+    want: Desired,
+    data: st.DataObject,
+    order,  # type: ignore[no-untyped-def]
+) -> None:
+    """From every state, with any attachments denied: none of them is in a step that presents, those that were there are
+    withdrawn, their guests keep link and gateway, and all else comes about."""
+    ids = [spec.id for spec in want.attachments]
+    exports = frozenset(data.draw(st.sets(st.sampled_from(ids)))) if ids else frozenset()
+    waiting = frozenset(data.draw(st.sets(st.sampled_from(sorted(exports))))) if exports else frozenset()
+    denied = Denied(exports, waiting)
+    for _ in range(200):
+        chains = plan(want, world.observed(), LAYOUT, (), denied)
+        for step in (step for chain in chains for step in chain.steps):
+            if isinstance(step, Present | StartGateway):
+                assert not {export.attachment for export in step.exports} & exports
+        if not chains:
+            break
+        world.apply(order.choice(chains).steps[0], want)
+    else:
+        pytest.fail(f"no end: {chains}")
+    assert world.disagreements(want, denied) == []

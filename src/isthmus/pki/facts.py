@@ -23,7 +23,14 @@ def host_of(der: bytes) -> HostName:
         certificate = x509.load_der_x509_certificate(der)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+    ) as error:
         raise Invalid("cannot read the host's certificate: it names no host", field="certificate") from error
     if len(uris) != 1 or not uris[0].startswith(profile.HOST_URI):
         raise Invalid("cannot read the host's certificate: it names no host", field="certificate")
@@ -47,7 +54,7 @@ def facts_of(der: bytes) -> Facts:
         certificate = x509.load_der_x509_certificate(der)
         times = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         return Facts(f"{certificate.serial_number:x}", hashlib.sha256(der).hexdigest(), *times)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, x509.InvalidVersion) as error:
         raise Invalid("cannot read the certificate: it is not X.509 in DER", field="certificate") from error
 
 
@@ -55,7 +62,7 @@ def print_of(der: bytes) -> str:
     """SHA-256 of a certificate's public key (SubjectPublicKeyInfo), hex. Raises ``Invalid``."""
     try:
         key = x509.load_der_x509_certificate(der).public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Invalid("cannot read the certificate: it is not X.509 in DER", field="certificate") from error
     info = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(info).hexdigest()

@@ -67,7 +67,7 @@ def read_request(der: bytes) -> ec.EllipticCurvePublicKey:
         raise Invalid(
             "cannot take the certificate request: it is not signed by its own key", field="request"
         ) from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Invalid("cannot read the certificate request: not PKCS #10 in DER", field="request") from error
     return key
 

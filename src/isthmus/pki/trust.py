@@ -151,7 +151,14 @@ def _read(der: bytes) -> tuple[x509.Certificate, ec.EllipticCurvePublicKey]:
         version, extensions, key = certificate.version, certificate.extensions, certificate.public_key()
         algorithm = certificate.signature_hash_algorithm
         subject = (certificate.subject, certificate.issuer, certificate.serial_number, certificate.not_valid_after_utc)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        OverflowError,
+    ) as error:
         raise _unreadable("it is not an X.509 certificate") from error
     if version is not x509.Version.v3 or not isinstance(algorithm, hashes.SHA256) or not all(subject):
         raise _unreadable("it is not version 3, signed with SHA-256")
@@ -234,6 +241,7 @@ def _authority(der: bytes) -> x509.Certificate | None:
         OverflowError,
         x509.ExtensionNotFound,
         x509.DuplicateExtension,
+        x509.InvalidVersion,
     ):
         return None
     good = basic.value.ca and basic.critical and usage.value.key_cert_sign and not strange
