@@ -117,7 +117,7 @@ other_guest = (AttachmentSpec(A, S, G2, 1, "/one"),)
     ],
 )
 def test_one_for_something_else_is_refused(site: Site, signed_for: dict[str, object], code: str) -> None:
-    assert site.code(site.granted(**signed_for)) == code
+    assert site.code(site.granted(WANT, 5, **signed_for)) == code
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -20,7 +21,8 @@ from isthmus.model.guest import GuestEvent, GuestEventKind, GuestSeen, GuestSpec
 from isthmus.model.layout import Layout
 from isthmus.model.names import GIB, AttachmentId, GuestId, HostName, PoolName, ProjectId, ShareId
 from isthmus.model.share import Pool, ShareGone, ShareSpec
-from tests.fakes.authority import admission
+from isthmus.pki.facts import facts_of
+from tests.fakes.authority import WEEK, admission
 from tests.fakes.host import Desk, Host, Notebook, fail_with, hang
 from tests.fakes.world import World
 
@@ -321,3 +323,64 @@ async def test_what_does_not_last_gets_slower(host: Host, desk: Desk) -> None:
     notices = [notice for report in desk.reports for notice in report.notices]
     assert [notice.message for notice in notices] == ["cannot start nfs: it ended at once"]
     assert 1 <= tries <= 3, "once per different set of exports"
+
+
+async def test_what_is_not_signed_is_not_presented_and_the_user_reads_why(host: Host, desk: Desk) -> None:
+    desk.unwilling = "cannot sign: the grant of this attachment was revoked: because"
+    async with running(host, desk):
+        await desk.order(FULL)
+        report = await desk.told(phases(a1=Phase.FAILED, a2=Phase.FAILED))
+        assert report.attachments[A1].code == "grant-missing"
+        assert "because" in report.attachments[A1].reason
+        notices = [notice for one in desk.reports for notice in one.notices]
+        assert [notice.subject for notice in notices] == [A1, A2], "each once"
+        assert all(not gateway.exports for gateway in host.world.gateways.values())
+        assert set(host.world.links) == {G1, G2}, "the wire is there all the same"
+
+
+async def test_a_revoked_grant_ends_its_export_and_no_other(host: Host, desk: Desk) -> None:
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+        serial = facts_of(desk.grants.pop(A1)).serial
+        desk.unwilling = "cannot sign: barred"
+        await desk.order(replace(FULL, revision=5, revoked=(serial,)))
+        await desk.told(phases(a1=Phase.FAILED, a2=Phase.PRESENT))
+        while host.world.gateways[Mode.NFS, G1].exports:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert set(host.world.gateways[Mode.NFS, G2].exports) == {A2}
+
+
+async def test_a_revoked_host_ends_its_exports_at_once(host: Host, desk: Desk, tmp_path: Path) -> None:
+    async with running(host, desk, ledger=tmp_path):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+        desk.revoked = True
+        async with desk._news:
+            desk._news.notify_all()
+        async with asyncio.timeout(5):
+            while any(gateway.exports for gateway in host.world.gateways.values()):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+    memory = Notebook(desk.document)
+    async with running(host, desk, memory, ledger=tmp_path):
+        await asyncio.sleep(0.1)
+        assert not any(gateway.exports for gateway in host.world.gateways.values()), "nor after a restart"
+
+
+async def test_a_grant_that_ends_takes_its_export_and_a_service_that_is_away_does_not(host: Host, desk: Desk) -> None:
+    desk.life = datetime.timedelta(seconds=1)
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.PRESENT, a2=Phase.PRESENT))
+        desk.away = True
+        assert any(gateway.exports for gateway in host.world.gateways.values())
+        async with asyncio.timeout(10):
+            while any(gateway.exports for gateway in host.world.gateways.values()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert set(host.world.gateways) == {(Mode.NFS, G1), (Mode.NFS, G2)}
+        desk.away, desk.life = False, WEEK
+        await desk.told(lambda report: report.attachments[A1].code == "grant-expired")
+        count = len(desk.reports)
+        async with asyncio.timeout(10):
+            while not phases(a1=Phase.PRESENT, a2=Phase.PRESENT)(desk.reports[-1]) or len(desk.reports) == count:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -320,7 +321,7 @@ def test_what_is_denied_is_never_presented_and_the_rest_converges(
     world: World,
     want: Desired,
     data: st.DataObject,
-    order,  # type: ignore[no-untyped-def]
+    order: Any,
 ) -> None:
     """From every state, with any attachments denied: none of them is in a step that presents, those that were there are
     withdrawn, their guests keep link and gateway, and all else comes about."""

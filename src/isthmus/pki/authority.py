@@ -69,8 +69,15 @@ class Authority:
 
     @property
     def chain(self) -> bytes:
-        """The issuer's certificate, and what leads from it to the newest root, in PEM: for TLS servers."""
-        return self.issuer.public_bytes(Encoding.PEM)
+        """What a TLS server shows besides its certificate, in PEM: the issuer, and the links by which a client that
+        knows an older root alone comes to the newest."""
+        links = [
+            one
+            for one in self.known
+            if one.subject != one.issuer
+            and one.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length is None
+        ]
+        return b"".join(one.public_bytes(Encoding.PEM) for one in (self.issuer, *links))
 
     @property
     def root_print(self) -> str:
