@@ -27,6 +27,7 @@ from bench import storage
 from bench.attach import attach, cold
 from bench.figures import Figure
 from bench.gateways import crowd, gateway
+from bench.identity import grants, tokens
 from bench.machine import busy, facts, load
 from bench.nfs import nfs
 from bench.plot import plot
@@ -68,6 +69,8 @@ PARTS: Mapping[str, Callable[[Run], Awaitable[list[Figure]]]] = {
     "gateway": gateway,
     "crowd": crowd,
     "nfs": nfs,
+    "grants": grants,
+    "tokens": tokens,
     "storage": volumes,
 }
 SLOW = ("storage",)

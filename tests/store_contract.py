@@ -359,8 +359,8 @@ class StoreContract:
 
         with pytest.raises(NotFound), store.write() as tx:
             fail(tx)
-        with store.read() as tx:
-            assert tx.entries() == []
+        with store.read() as view:
+            assert view.entries() == []
 
     @pytest.mark.parametrize("change", ["UPDATE audit SET outcome = 'x'", "DELETE FROM audit"])
     def test_the_audit_is_append_only(self, store: Store, change: str) -> None:

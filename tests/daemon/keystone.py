@@ -120,7 +120,13 @@ class Keystone:
 @pytest.fixture(scope="session")
 def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
     """Shared by all tests of the session: whoever stops it starts it again."""
-    directory = tmp_path_factory.mktemp("keystone")
+    with running(tmp_path_factory.mktemp("keystone")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running(directory: Path) -> Iterator[Keystone]:
+    """One in ``directory``, with projects and people."""
     (directory / "keystone.conf").write_text(CONFIG.format(directory=directory))
     (directory / "wsgi.py").write_text(WSGI)
     with socket.socket() as probe:

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -121,9 +122,14 @@ async def test_many_at_once_ask_once(
     voucher: KeystoneVoucher,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = []
+    asked: list[str] = []
     validate = voucher._validate
-    monkeypatch.setattr(voucher, "_validate", lambda token: asked.append(token) or validate(token))
+
+    def counted(token: str) -> Any:
+        asked.append(token)
+        return validate(token)
+
+    monkeypatch.setattr(voucher, "_validate", counted)
     token = keystone.token("member-of-acme", "acme")
     callers = await asyncio.gather(*(voucher.caller(bearing(token)) for _ in range(20)))
     assert len(set(callers)) == 1
