@@ -304,6 +304,19 @@ def test_what_left_leaves_no_key_and_its_number_stays(site: Site) -> None:
     assert Ledger(site.directory).entry(A).floor == 5
 
 
+def test_an_older_document_is_no_reason_to_forget_a_key(site: Site) -> None:
+    """A cycle that began by the document before, or an agent that starts by the one that it remembers."""
+    before = replace(WANT, attachments=(), grants={})
+    site.judge(with_grants(WANT, {}))
+    new = site.granted()
+    site.admission.judge(before, current=False)
+    assert site.judge(new).refused == {}
+    site.admission.save()
+    site.restart()
+    site.admission.judge(before, current=False)
+    assert site.judge(new).refused == {}
+
+
 def test_numbers_are_not_kept_for_ever(site: Site) -> None:
     want = site.granted()
     site.judge(want)

@@ -145,6 +145,7 @@ def share_view(*, status: str = "available", **fields: Any) -> ShareView:
         "code": "",
         "source_snapshot": None,
         "source_share": None,
+        "public": False,
         "revision": 1,
         "created_at": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     }

@@ -371,7 +371,7 @@ def test_a_service_that_is_away_is_unavailable_with_the_mend(tmp_path: Path) -> 
     assert "start it with `isthmus up`" in ended.err
 
 
-@pytest.mark.parametrize("address", ["", "api.sock", "unix:api.sock", "https://127.0.0.1:1", "http://[", "http://h"])
+@pytest.mark.parametrize("address", ["", "api.sock", "unix:api.sock", "ftp://127.0.0.1:1", "http://[", "http://h"])
 def test_an_address_that_is_none_is_wrong_usage(tmp_path: Path, address: str) -> None:
     config = tmp_path / "isthmus.toml"
     config.write_text(f'[agent]\nservice = "{address or "nowhere"}"\n')
@@ -379,7 +379,7 @@ def test_an_address_that_is_none_is_wrong_usage(tmp_path: Path, address: str) ->
     ended = run("--config", str(config), "share", "list")
 
     assert ended.code == Exit.USAGE
-    assert "write unix:/PATH or http://127.0.0.1:PORT" in ended.err
+    assert "write unix:/PATH, http://127.0.0.1:PORT or https://HOST:PORT" in ended.err
 
 
 def test_a_configuration_that_cannot_be_read_is_wrong_usage(tmp_path: Path) -> None:

@@ -85,14 +85,15 @@ class Admission:
         if ledger.revoked is not None and ledger.revoked != certificate:
             ledger.revoke(None)  # it has enrolled since
 
-    def judge(self, want: Desired) -> Verdict:
-        """What of the document may be presented now. The same document at a time when nothing is due costs nothing."""
+    def judge(self, want: Desired, *, current: bool = True) -> Verdict:
+        """What of the document may be presented now. The same document at a time when nothing is due costs nothing.
+        ``current``: it is the newest that the service has; what is absent from another has not left."""
         now = self._now()
         if self._last is not None:
             document, verdict, at = self._last
             if document is want and at <= now < verdict.due and not self._to_ask(verdict.asking, now):
                 return replace(verdict, asking=())
-        verdict = self._judge(want, now)
+        verdict = self._judge(want, now, current=current)
         self._last = (want, verdict, now)
         return verdict
 
@@ -103,12 +104,15 @@ class Admission:
             made[name] = make_request(self._ledger.key(name), self._host)
         return made
 
-    def asked(self, attachments: Collection[AttachmentId], refused: Mapping[AttachmentId, str]) -> None:
-        """The service has been asked for these, and has said why it does not sign some."""
+    def asked(
+        self, attachments: Collection[AttachmentId], refused: Mapping[AttachmentId, str], *, reached: bool = True
+    ) -> None:
+        """The service has been asked for these, and has said why it does not sign some; or it was not ``reached``, which
+        is no reason to ask less often."""
         now = self._now()
         for name in attachments:
             before = self._asked.get(name)
-            pause = FIRST_PAUSE if before is None else min(before.pause * 2, LONGEST_PAUSE)
+            pause = FIRST_PAUSE if before is None or not reached else min(before.pause * 2, LONGEST_PAUSE)
             again = now + datetime.timedelta(seconds=pause)
             self._asked[name] = _Asked(again, pause, refused.get(name, ""))
         self._last = None
@@ -137,7 +141,7 @@ class Admission:
         """Keep what was learned. Blocks."""
         self._ledger.save()
 
-    def _judge(self, want: Desired, now: datetime.datetime) -> Verdict:
+    def _judge(self, want: Desired, now: datetime.datetime, *, current: bool) -> Verdict:
         if self._ledger.revoked is not None:
             refusal = Refusal(
                 "host-revoked",
@@ -149,16 +153,17 @@ class Admission:
             if self._trust.learn(want.authorities, now):
                 self._told_roots(self._trust.roots)
             self._authorities = want.authorities
-        if self._document is not want:  # whatever kept the service from signing may be over
+        if current and self._document is not want:  # whatever kept the service from signing may be over
             self._asked = {name: asked for name, asked in self._asked.items() if not asked.answer}
             self._document = want
         case = _Case(self, want, now)
         for spec in want.attachments:
             case.look(spec)
-        present = {spec.id for spec in want.attachments}
-        self._ledger.keep_only(present, now.timestamp())
-        for name in [name for name in self._asked if name not in present]:
-            del self._asked[name]
+        if current:
+            present = {spec.id for spec in want.attachments}
+            self._ledger.keep_only(present, now.timestamp())
+            for name in [name for name in self._asked if name not in present]:
+                del self._asked[name]
         return Verdict(case.refused, tuple(case.asking), min(case.due, default=NEVER))
 
     def _to_ask(self, names: Collection[AttachmentId], now: datetime.datetime) -> list[AttachmentId]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from isthmus.agent.plan import Observed, View, plan
+from isthmus.agent.plan import NOTHING_DENIED, Denied, Observed, View, plan
 from isthmus.agent.steps import (
     CloneShare,
     CreateShare,
@@ -103,11 +103,17 @@ _KINDS: dict[type[Step], tuple[Severity, str]] = {
 }
 
 
-def judge(want: Desired, have: Observed, leftovers: tuple[Leftover, ...], layout: Layout) -> tuple[Finding, ...]:
+def judge(
+    want: Desired,
+    have: Observed,
+    leftovers: tuple[Leftover, ...],
+    layout: Layout,
+    denied: Denied = NOTHING_DENIED,
+) -> tuple[Finding, ...]:
     """All that is wrong, worst kinds of the same order every time."""
-    view = View(want, have, layout)
+    view = View(want, have, layout, (), denied)
     findings = [
-        *(_of_step(step, layout) for chain in plan(want, have, layout) for step in chain.steps),
+        *(_of_step(step, layout) for chain in plan(want, have, layout, (), denied) for step in chain.steps),
         *_lost(view),
         *_left(view, leftovers),
     ]

@@ -47,10 +47,10 @@ class _Kept:
 
 class Ledger:
     """One agent's. ``revoked``: the serial number of the host's certificate that the service revoked, None if it
-    did not."""
+    did not. ``reading``: nothing on the disk is changed: for whoever looks on."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, *, reading: bool = False) -> None:
+        self._directory, self._reading = directory, reading
         self._path = directory / "ledger.json"
         self._keys = directory / "keys"
         self._prints: dict[AttachmentId, dict[bytes, EllipticCurvePrivateKey]] = {}
@@ -150,6 +150,8 @@ class Ledger:
 
     def _drop_key(self, attachment: AttachmentId, digest: bytes) -> None:
         self._prints[attachment].pop(digest, None)
+        if self._reading:
+            return
         try:
             self._key_path(attachment, digest).unlink(missing_ok=True)
         except OSError as error:
@@ -157,6 +159,8 @@ class Ledger:
 
     def _write(self, path: Path, content: bytes) -> None:
         """Whole or not at all, but not waiting for the disk: what a power cut takes is asked for anew."""
+        if self._reading:
+            return
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             part = path.with_name(path.name + ".part")

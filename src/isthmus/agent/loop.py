@@ -91,6 +91,7 @@ class Agent:
         self._observer = Observer(equipment, deadline=self._tempo.look, on_late=self._mark)
         self._patience = Patience()
         self._want: Desired | None = None
+        self._fetched = False
         self._running: dict[Subject, tuple[Chain, asyncio.Task[None]]] = {}
         self._dirty: set[Part] = set()
         self._wake = asyncio.Event()
@@ -214,7 +215,7 @@ class Agent:
 
     def _judge(self, want: Desired) -> Verdict:
         """What may be presented; what the user should know of it, and what must be asked for, is on its way."""
-        verdict = self._admission.judge(want)
+        verdict = self._admission.judge(want, current=self._fetched and want is self._want)
         if verdict.asking:
             self._ask.set()
         if verdict.refused != self._refused:
@@ -236,17 +237,19 @@ class Agent:
             self._ask.clear()
             if self._want is None:
                 continue
-            names = self._admission.judge(self._want).asking[:MOST_REQUESTS]
+            names = self._admission.judge(self._want, current=self._fetched).asking[:MOST_REQUESTS]
             if not names:
                 continue
             refused: Mapping[AttachmentId, str] = {}
+            reached = False
             try:
                 refused = await self._orders.sign(self.host, self._admission.requests(names))
+                reached = True
             except HostRevoked as error:
                 self._revoked(error)
             except Exception as failure:  # noqa: BLE001 - what is up stays up while nobody signs
                 log.warning("cannot ask for grants: %s", told("sign", failure))
-            self._admission.asked(names, refused)
+            self._admission.asked(names, refused, reached=reached)
             self._unsaved.set()
             self._wake.set()
 
@@ -325,6 +328,8 @@ class Agent:
                 log.warning("cannot fetch what should be on host %s: %s", self.host, told("fetch", failure))
                 await asyncio.sleep(self._tempo.retry)
                 continue
+            if document is not None:
+                self._fetched = True
             if document is not None and document != self._want:
                 self._take(document)
                 self._unsaved.set()

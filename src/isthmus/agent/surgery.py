@@ -12,7 +12,7 @@ from isthmus.agent.doctor import Finding, Leftover, Remnant, Severity, judge
 from isthmus.agent.equipment import Equipment
 from isthmus.agent.hands import do
 from isthmus.agent.observe import GUESTS, Observer
-from isthmus.agent.plan import Observed
+from isthmus.agent.plan import NOTHING_DENIED, Denied, Observed
 from isthmus.host import loop, mounts, netns
 from isthmus.host.cgroup import Cgroups
 from isthmus.model.attachment import Mode
@@ -61,10 +61,12 @@ async def examine(
     want: Desired | None,
     *,
     guests: Mapping[GuestId, GuestSeen] | None = None,
+    denied: Denied = NOTHING_DENIED,
 ) -> Diagnosis:
     """Look at everything below the layout's prefix. Changes nothing. ``want``: what should be, None if that is unknown:
     then whatever is there is listed, and nothing of it is called mendable. ``guests``: what a running agent reported of
-    them, which alone can ask them: a hypervisor's monitor speaks to one at a time."""
+    them, which alone can ask them: a hypervisor's monitor speaks to one at a time. ``denied``: what has no grant, and
+    should not be presented."""
     wanted = want or Desired(host, 0)
     equipment.take_pools(wanted.pools)
     observer = Observer(equipment, deadline=LOOK, on_late=lambda _: None)
@@ -75,7 +77,7 @@ async def examine(
     if guests is not None:
         have = replace(have, guests=guests)
     leftovers = await asyncio.to_thread(_inventory, layout, have, wanted.pools)
-    findings = judge(wanted, have, leftovers, layout)
+    findings = judge(wanted, have, leftovers, layout, denied)
     if want is None:
         findings = tuple(_unjudged(finding) for finding in findings)
     blind = [
@@ -86,14 +88,20 @@ async def examine(
 
 
 async def mend(
-    equipment: Equipment, layout: Layout, host: HostName, want: Desired, *, delete_data: bool = False
+    equipment: Equipment,
+    layout: Layout,
+    host: HostName,
+    want: Desired,
+    *,
+    delete_data: bool = False,
+    denied: Denied = NOTHING_DENIED,
 ) -> tuple[Diagnosis, tuple[tuple[Finding, str], ...]]:
     """Do what can be done, round after round, until nothing more changes. Returns the last diagnosis and what was
-    tried, each with "" or why it failed. Share data that nobody knows is deleted only with ``delete_data``. The caller
-    has made sure that no agent acts meanwhile."""
+    tried, each with "" or why it failed. What is ``denied`` is not presented. Share data that nobody knows is deleted
+    only with ``delete_data``. The caller has made sure that no agent acts meanwhile."""
     tried: dict[Finding, str] = {}
     for _ in range(ROUNDS):
-        diagnosis = await examine(equipment, layout, host, want)
+        diagnosis = await examine(equipment, layout, host, want, denied=denied)
         todo = [finding for finding in diagnosis.findings if finding.mend is not None and finding not in tried]
         if not delete_data:
             todo = [finding for finding in todo if finding.kind != Remnant.DATA]

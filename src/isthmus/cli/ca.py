@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,6 @@ from isthmus.model.config import Config
 from isthmus.model.errors import HostFailure, Invalid
 from isthmus.pki import keep
 from isthmus.pki.authority import Authority
-from isthmus.store.store import utc_now
 
 app = noun_app("The authority: what signs grants and hosts' certificates. On the service's machine, as its user.")
 
@@ -56,7 +56,7 @@ def init(
         )
     made = keep.init(
         directory(cli.config),
-        now=utc_now(),
+        now=_now(),
         passphrase=_passphrase(passphrase_file),
         root_key=root_key,
         discard=discard,
@@ -74,7 +74,7 @@ def rotate(
 ) -> None:
     """Make a new issuer. What the one before it signed stays good; a service that runs takes it within seconds."""
     act = keep.rotate_root if root else keep.rotate_issuer
-    made = act(directory(cli.config), now=utc_now(), passphrase=_passphrase(passphrase_file), root_key=root_key)
+    made = act(directory(cli.config), now=_now(), passphrase=_passphrase(passphrase_file), root_key=root_key)
     cli.out.say(f"a new issuer signs, until {when(made.issuer.not_valid_after_utc)}")
 
 
@@ -103,6 +103,10 @@ def _role(authority: Authority, one: x509.Certificate) -> str:
         return "root" if one == authority.root_certificates[0] else "root, older"
     basic = one.extensions.get_extension_for_class(x509.BasicConstraints).value
     return "issuer, older" if basic.path_length == 0 else "link to a newer root"
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _passphrase(path: Path | None) -> bytes | None:

@@ -18,6 +18,7 @@ from isthmus.model.names import GuestId
 
 if TYPE_CHECKING:
     from isthmus.agent.doctor import Finding
+    from isthmus.agent.plan import Denied
     from isthmus.agent.surgery import Diagnosis
     from isthmus.model.config import Config
     from isthmus.model.desired import Desired
@@ -58,16 +59,40 @@ async def _examine(cli: Session, *, fix: bool, delete_data: bool) -> tuple[Diagn
     config = cli.config
     want = await _desired(cli, config)
     equipment = assemble(config)
+    denied = _denied(config, want)
     try:
         if not fix:
             guests = await asyncio.to_thread(_reported, cli) if agent_runs(config.layout) else None
-            return await examine(equipment, config.layout, config.host, want, guests=guests), ()
+            return await examine(equipment, config.layout, config.host, want, guests=guests, denied=denied), ()
         if want is None:
             raise Unavailable(f"cannot mend host {config.host}: it is not known what should be: start the service")
         with only_agent(config.layout):
-            return await mend(equipment, config.layout, config.host, want, delete_data=delete_data)
+            return await mend(equipment, config.layout, config.host, want, delete_data=delete_data, denied=denied)
     finally:
         await equipment.hypervisor.close()
+
+
+def _denied(config: Config, want: Desired | None) -> Denied:
+    """What of the document no grant admits, by what the agent has kept: a doctor presents no more than an agent."""
+    from isthmus.agent.admission import Admission  # noqa: PLC0415 - see above
+    from isthmus.agent.identity import Place  # noqa: PLC0415
+    from isthmus.agent.ledger import Ledger  # noqa: PLC0415
+    from isthmus.agent.plan import Denied  # noqa: PLC0415
+    from isthmus.pki.facts import facts_of  # noqa: PLC0415
+    from isthmus.pki.trust import Trust  # noqa: PLC0415
+    from isthmus.store.store import utc_now  # noqa: PLC0415
+
+    if want is None:
+        return Denied()
+    place = Place(config.layout.state / "agent")
+    certificate = place.certificate()
+    serial = facts_of(certificate).serial if certificate is not None else ""
+    ledger = Ledger(place.directory, reading=True)
+    return (
+        Admission(want.host, Trust(place.roots()), ledger, utc_now, certificate=serial)
+        .judge(want, current=False)
+        .denied
+    )
 
 
 async def _desired(cli: Session, config: Config) -> Desired | None:

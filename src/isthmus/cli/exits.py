@@ -7,7 +7,17 @@ from enum import IntEnum
 
 from isthmus.cli.client import Answered, NotFoundHere
 from isthmus.cli.wait import WaitExpired
-from isthmus.model.errors import Conflict, Exhausted, Invalid, IsthmusError, NotFound, Refused, Unavailable
+from isthmus.model.errors import (
+    Conflict,
+    Exhausted,
+    Forbidden,
+    Invalid,
+    IsthmusError,
+    NotFound,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class Exit(IntEnum):
@@ -40,6 +50,8 @@ BY_STATUS: Mapping[int, Exit] = {
 }
 BY_CLASS: Mapping[type[IsthmusError], Exit] = {
     Invalid: Exit.USAGE,
+    Unauthenticated: Exit.NOT_ALLOWED,
+    Forbidden: Exit.NOT_ALLOWED,
     NotFoundHere: Exit.NOT_FOUND,
     NotFound: Exit.NOT_FOUND,
     Conflict: Exit.CONFLICT,

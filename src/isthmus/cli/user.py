@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isthmus.cli.session import Session, noun_app, verb
 from isthmus.model.caller import Role
 from isthmus.model.errors import HostFailure, Invalid, NotFound
-from isthmus.service.identity.local import SYSTEM, User, UsersFile, make_user
+
+if TYPE_CHECKING:
+    from isthmus.service.identity.local import User
 
 app = noun_app('Local users: who may use the service over TCP with auth = "local". On the service\'s machine.')
 
@@ -28,11 +30,12 @@ def add(
     ] = None,
 ) -> None:
     """Add a user, or give one another password, project or role. The password is never an argument."""
+    from isthmus.service.identity.local import SYSTEM, make_user  # noqa: PLC0415 - the service's libraries
+
     if system == bool(project):
         raise Invalid("cannot tell for whom he acts: give --project PROJECT or --system", field="project")
     made = make_user(name, _password(password_file), SYSTEM if system else project, role or [Role.MEMBER])
-    users = UsersFile(cli.config.users)
-    _write(users, {**_present(cli), made.name: made}, cli.config.users)
+    _write({**_present(cli), made.name: made}, cli.config.users)
     cli.out.say(f"user {made.name} may use the service")
 
 
@@ -42,28 +45,32 @@ def remove(cli: Session, name: Annotated[str, typer.Argument(metavar="NAME", hel
     present = _present(cli)
     if name not in present:
         raise NotFound("user", name)
-    _write(
-        UsersFile(cli.config.users), {other: user for other, user in present.items() if other != name}, cli.config.users
-    )
+    _write({other: user for other, user in present.items() if other != name}, cli.config.users)
     cli.out.say(f"user {name} is removed")
 
 
 @verb(app, "list", "isthmus user list")
 def list_(cli: Session) -> None:
     """List users, their projects and roles."""
+    from isthmus.service.identity.local import SYSTEM  # noqa: PLC0415 - see above
+
     rows = [[user.name, user.project or SYSTEM, ",".join(sorted(user.roles))] for user in _present(cli).values()]
     cli.out.table(["name", "project", "roles"], sorted(rows))
 
 
 def _present(cli: Session) -> dict[str, User]:
+    from isthmus.service.identity.local import UsersFile  # noqa: PLC0415 - see above
+
     if not cli.config.users.exists():
         return {}
     return dict(UsersFile(cli.config.users).users())
 
 
-def _write(users: UsersFile, wanted: dict[str, User], path: Path) -> None:
+def _write(wanted: dict[str, User], path: Path) -> None:
+    from isthmus.service.identity.local import UsersFile  # noqa: PLC0415 - see above
+
     try:
-        users.write(wanted)
+        UsersFile(path).write(wanted)
     except OSError as error:
         raise HostFailure(f"cannot write {path}: {error.strerror}") from error
 
