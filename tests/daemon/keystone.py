@@ -34,7 +34,8 @@ key_repository = {directory}/credential
 [identity]
 password_hash_rounds = 4
 [cache]
-enabled = false
+enabled = true
+backend = dogpile.cache.memory
 [oslo_policy]
 enforce_new_defaults = true
 """

@@ -107,8 +107,8 @@ class Admission:
     def asked(
         self, attachments: Collection[AttachmentId], refused: Mapping[AttachmentId, str], *, reached: bool = True
     ) -> None:
-        """The service has been asked for these, and has said why it does not sign some; or it was not ``reached``, which
-        is no reason to ask less often."""
+        """The service has been asked for these, and has said why it does not sign some; or it was not ``reached``,
+        which is no reason to ask less often."""
         now = self._now()
         for name in attachments:
             before = self._asked.get(name)

@@ -215,10 +215,11 @@ class Agent:
 
     def _judge(self, want: Desired) -> Verdict:
         """What may be presented; what the user should know of it, and what must be asked for, is on its way."""
-        verdict = self._admission.judge(want, current=self._fetched and want is self._want)
+        current = self._fetched and want is self._want
+        verdict = self._admission.judge(want, current=current)
         if verdict.asking:
             self._ask.set()
-        if verdict.refused != self._refused:
+        if current and verdict.refused != self._refused:
             news = [
                 Notice(name, refusal.message)
                 for name, refusal in verdict.refused.items()

@@ -26,6 +26,7 @@ _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC, _ATTR_IDMAP = 0x1, 0x2, 0x4, 0x8, 0x100000
 _MS_PRIVATE = 1 << 18
+_MS_SHARED = 1 << 20
 
 
 def make_filesystem(
@@ -101,6 +102,12 @@ def make_private(target: str) -> None:
     wish = struct.pack("QQQQ", 0, 0, _MS_PRIVATE, 0)
     doing = f"make {target} private"
     kernel.syscall(doing, _MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, wish, len(wish))
+
+
+def make_shared(target: str) -> None:
+    """The mount at ``target`` tells its copies in other namespaces of what is mounted beneath it."""
+    wish = struct.pack("QQQQ", 0, 0, _MS_SHARED, 0)
+    kernel.syscall(f"make {target} shared", _MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), 0, wish, len(wish))
 
 
 def _attributes(read_only: bool, nosuid: bool, nodev: bool, noexec: bool) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from isthmus.host import elsewhere, kernel, mounts
+from isthmus.host import detached, elsewhere, kernel, mounts
 from isthmus.model.errors import KernelRefused
 
 NETNS = Path("/run/netns")
 
+_PREPARING = threading.Lock()
 _Result = TypeVar("_Result")
 
 
@@ -36,7 +38,7 @@ def create(name: str) -> None:
     """The namespace exists, with its loopback as the kernel makes it: down."""
     if exists(name):
         return
-    NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _prepare()
     path = NETNS / name
     path.touch(mode=0o444)
     doing = f"make network namespace {name}"
@@ -50,6 +52,21 @@ def create(name: str) -> None:
         mounts.attach(fd, str(path))
     finally:
         os.close(fd)
+
+
+def _prepare() -> None:
+    """The directory is a shared mount of its own. ``ip netns`` makes it one when it is first used, and would hide what
+    was mounted there before: such a name could never be removed."""
+    with _PREPARING:
+        NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if any(entry.target == str(NETNS) for entry in mounts.mounts()):
+            return
+        fd = mounts.clone(str(NETNS))
+        try:
+            mounts.attach(fd, str(NETNS))
+        finally:
+            os.close(fd)
+        detached.make_shared(str(NETNS))
 
 
 def remove(name: str) -> None:
