@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
 
 from isthmus.model.errors import Unavailable
-from isthmus.service.domain.hosts import register_host
+from isthmus.pki.request import make_request, new_key
+from isthmus.service.domain.grants import issue
+from isthmus.service.domain.hosts import desired_document, register_host
 from isthmus.service.service import Service
 from isthmus.store import Store
-from isthmus.store.rows import HostRow
+from isthmus.store.rows import AttachmentRow, GrantRow, HostRow
 from tests.daemon.postgresql import postgresql, url  # noqa: F401 - fixtures
-from tests.service_kit import HOST
+from tests.fakes.authority import WEEK, authority
+from tests.ownership_contract import OwnershipContract
+from tests.service_kit import HOST, equip, given, made
 from tests.store_contract import StoreContract
 
 
@@ -55,3 +61,37 @@ class TestPostgresql(StoreContract):
         finally:
             await service.close()
             other.close()
+
+    def test_two_services_that_sign_for_one_attachment_leave_one_grant(self, store: Store, url: str) -> None:  # noqa: F811
+        equip(store)
+        attachment = given(store, made(store))
+        stores = [Store.open(url), Store.open(url)]
+        start = threading.Barrier(8)
+        request = make_request(new_key())
+
+        def sign(number: int) -> None:
+            start.wait()
+            for _ in range(5):
+                with stores[number % 2].write() as tx:
+                    assert issue(tx, authority(), HOST, {attachment.id: request}, WEEK) == {}
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(sign, range(8)))
+        with store.read() as tx:
+            sequences = [grant.sequence for grant in tx.all(GrantRow)]
+            (live,) = tx.all(GrantRow, ended_at=None)
+            assert len(set(sequences)) == len(sequences) == 40
+            assert live.sequence == max(sequences) == tx.need(AttachmentRow, attachment.id).sequence
+            assert desired_document(tx, HOST).grants == {attachment.id: live.certificate}
+        for other in stores:
+            other.close()
+
+
+class TestPostgresqlOwnership(OwnershipContract):
+    def test_the_audit_is_not_emptied_at_once(self, store: Store) -> None:
+        with store.write() as tx:
+            tx.audit(self.ENTRY)
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), store._engine.begin() as connection:
+            connection.execute(sa.text("TRUNCATE audit"))
+        with store.read() as tx:
+            assert [entry.outcome for entry in tx.entries()] == ["done"]

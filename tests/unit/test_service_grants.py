@@ -1,40 +1,26 @@
-"""Signing, ending and documenting grants; enrolling and revoking hosts."""
+"""Signing, ending and documenting grants."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from isthmus.model.errors import Conflict, HostRevoked, Invalid, NotFound, Unauthenticated, Unavailable
-from isthmus.model.names import AttachmentId, HostName, new_id
+from isthmus.model.errors import Conflict, Invalid, Unavailable
+from isthmus.model.names import MIB, AttachmentId, HostName, new_id
 from isthmus.pki import keep, profile
-from isthmus.pki.facts import facts_of, host_of
-from isthmus.pki.request import make_request, new_key
 from isthmus.pki.trust import Trust
-from isthmus.service.domain import authorities, enrolment, grants
+from isthmus.service.domain import authorities, grants
 from isthmus.service.domain.attachments import detach
 from isthmus.service.service import A_WEEK, Service
 from isthmus.store import Store
-from isthmus.store.rows import AttachmentRow, CertificateRow, GrantRow, HostRow, ShareRow, TokenRow
+from isthmus.store.rows import AttachmentRow, GrantRow, HostRow, ShareRow
 from tests import service_kit as kit
 from tests.fakes.authority import authority
+from tests.grants_kit import DAY, REQUEST, Clock, live, sign
 from tests.service_kit import HOST
-
-REQUEST = make_request(new_key())
-DAY = datetime.timedelta(days=1)
-
-
-@dataclass
-class Clock:
-    now: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).replace(microsecond=0))
-
-    def __call__(self) -> datetime.datetime:
-        return self.now
 
 
 @pytest.fixture
@@ -53,16 +39,6 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 @pytest.fixture
 def attachment(store: Store) -> AttachmentRow:
     return kit.given(store, kit.made(store))
-
-
-def sign(store: Store, *ids: str, host: HostName = HOST) -> dict[AttachmentId, str]:
-    with store.write() as tx:
-        return grants.issue(tx, authority(), host, {AttachmentId(name): REQUEST for name in ids}, A_WEEK)
-
-
-def live(store: Store) -> list[GrantRow]:
-    with store.read() as tx:
-        return tx.all(GrantRow, ended_at=None)
 
 
 def test_a_grant_says_what_the_database_does_and_travels_with_the_document(
@@ -203,6 +179,38 @@ def test_what_has_ended_is_forgotten_in_time(store: Store, attachment: Attachmen
     assert live(store) == []
 
 
+def test_renewing_forgets_what_has_ended(store: Store, attachment: AttachmentRow, clock: Clock) -> None:
+    """A service that is never started anew keeps no more than a lifetime of grants."""
+    for _ in range(20):
+        sign(store, attachment.id)
+        clock.now += 4 * DAY
+    with store.read() as tx:
+        assert len(tx.all(GrantRow)) == 2
+
+
+def test_a_document_takes_as_many_questions_as_it_has_kinds(store: Store) -> None:
+    def asked() -> int:
+        said: list[object] = []
+
+        def note(*what: object) -> None:
+            said.append(what[2])
+
+        sa.event.listen(store._engine, "before_cursor_execute", note)
+        kit.desired(store)
+        sa.event.remove(store._engine, "before_cursor_execute", note)
+        return len(said)
+
+    def grant_another() -> None:
+        sign(store, kit.given(store, kit.made(store, size=64 * MIB)).id)
+
+    grant_another()
+    few = asked()
+    for _ in range(4):
+        grant_another()
+    assert asked() == few
+    assert len(kit.desired(store).grants) == 5
+
+
 async def test_without_an_authority_nothing_is_signed_and_the_mend_is_told(store: Store, tmp_path: Path) -> None:
     from isthmus.service.keeper import Keeper
 
@@ -233,115 +241,6 @@ async def test_a_rotated_authority_reaches_the_documents(store: Store, tmp_path:
     assert set(after.authorities) == set(keeper.authorities)
     assert set(before.authorities) < set(after.authorities)
     await service.close()
-
-
-# --- hosts ------------------------------------------------------------------------------------------------------------
-
-
-def token(store: Store, *, replace: bool = False, lifetime: float = 3600) -> str:
-    with store.write() as tx:
-        return enrolment.make_token(tx, HOST, "f" * 64, replace=replace, lifetime=lifetime)[0]
-
-
-def enrol(store: Store, given: str) -> enrolment.Enrolled:
-    with store.write() as tx:
-        return enrolment.enrol(tx, authority(), given, REQUEST)
-
-
-def test_a_token_makes_a_host_once(store: Store, clock: Clock) -> None:
-    given = token(store)
-    with store.read() as tx:
-        assert given not in repr(tx.all(TokenRow)), "the database does not keep it"
-    done = enrol(store, given)
-    assert host_of(done.certificate) == HOST
-    assert done.roots == authority().roots
-    with store.read() as tx:
-        enrolment.check_certificate(tx, done.certificate, HOST)
-    with pytest.raises(Unauthenticated, match="used before"):
-        enrol(store, given)
-
-
-@pytest.mark.parametrize("wrong", ["", "h1.x.y", "h1." + "A" * 32 + "." + "f" * 64, "x" * 5000, "\x00"])
-def test_a_token_that_nobody_made_is_refused(store: Store, wrong: str) -> None:
-    with pytest.raises(Unauthenticated, match="unknown"):
-        enrol(store, wrong)
-
-
-def test_a_token_has_its_time(store: Store, clock: Clock) -> None:
-    given = token(store, lifetime=60)
-    clock.now += datetime.timedelta(seconds=60)
-    with pytest.raises(Unauthenticated, match="its time is over"):
-        enrol(store, given)
-    for lifetime in (1, 8 * 86400):
-        with pytest.raises(Invalid, match="between"):
-            token(store, lifetime=lifetime)
-    with pytest.raises(NotFound), store.write() as tx:
-        enrolment.make_token(tx, "nobody", "")
-
-
-def test_two_agents_of_one_name(store: Store, attachment: AttachmentRow) -> None:
-    first = enrol(store, token(store))
-    sign(store, attachment.id)
-    with pytest.raises(Conflict, match="--replace"):
-        enrol(store, token(store))
-    with store.read() as tx:
-        enrolment.check_certificate(tx, first.certificate, HOST)
-    second = enrol(store, token(store, replace=True))
-    with store.read() as tx:
-        enrolment.check_certificate(tx, second.certificate, HOST)
-        with pytest.raises(HostRevoked, match="another agent took its place"):
-            enrolment.check_certificate(tx, first.certificate, HOST)
-    assert live(store) == [], "the first one's keys are gone with it"
-
-
-def test_a_refused_enrolment_leaves_the_token_good(store: Store) -> None:
-    given = token(store)
-    with pytest.raises(Invalid), store.write() as tx:
-        enrolment.enrol(tx, authority(), given, b"junk")
-    assert enrol(store, given).host == HOST
-
-
-def test_revoking_a_host_ends_all_of_it(store: Store, attachment: AttachmentRow) -> None:
-    done, spare = enrol(store, token(store)), token(store, replace=True)
-    sign(store, attachment.id)
-    (grant,) = live(store)
-    with store.write() as tx:
-        enrolment.revoke_host(tx, HOST, "stolen")
-    assert live(store) == []
-    assert kit.desired(store).revoked == (grant.serial,)
-    with store.read() as tx, pytest.raises(HostRevoked, match="stolen"):
-        enrolment.check_certificate(tx, done.certificate, HOST)
-    with pytest.raises(Unauthenticated, match="unknown"):
-        enrol(store, spare)
-    assert enrol(store, token(store)).host == HOST, "it may come back"
-
-
-def test_a_host_that_has_not_enrolled_cannot_be_revoked(store: Store) -> None:
-    with pytest.raises(Conflict, match="no agent has enrolled"), store.write() as tx:
-        enrolment.revoke_host(tx, HOST)
-
-
-def test_renewal_leaves_the_one_before_good_until_its_end(store: Store, clock: Clock) -> None:
-    first = enrol(store, token(store))
-    clock.now += 80 * DAY
-    with store.write() as tx:
-        second = enrolment.renew(tx, authority(), HOST, REQUEST)
-    for certificate in (first.certificate, second.certificate):
-        with store.read() as tx:
-            enrolment.check_certificate(tx, certificate, HOST)
-    clock.now = facts_of(first.certificate).not_after + DAY
-    with store.write() as tx:
-        enrolment.prune(tx)
-        assert [row.serial for row in tx.all(CertificateRow)] == [facts_of(second.certificate).serial]
-
-
-def test_a_certificate_of_another_name_is_not_taken(store: Store) -> None:
-    done = enrol(store, token(store))
-    with store.read() as tx, pytest.raises(HostRevoked):
-        enrolment.check_certificate(tx, done.certificate, HostName("h2"))
-    unknown = authority().sign_host(HOST, new_key().public_key(), now=datetime.datetime.now(datetime.UTC))
-    with store.read() as tx, pytest.raises(HostRevoked, match="not known"):
-        enrolment.check_certificate(tx, unknown, HOST)
 
 
 def test_a_share_s_project_travels(store: Store, attachment: AttachmentRow) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from isthmus.model.errors import Unavailable
+from isthmus.model.names import ProjectId
 from isthmus.store import Store
-from isthmus.store.rows import HostRow
+from isthmus.store.reach import Reach
+from isthmus.store.rows import HostRow, ShareRow
+from tests.ownership_contract import OwnershipContract
 from tests.service_kit import HOST
 from tests.store_contract import StoreContract
 
@@ -50,3 +55,37 @@ class TestSqlite(StoreContract):
         with again.read() as tx:
             assert tx.need(HostRow, HOST).revision == 1
         again.close()
+
+
+class TestSqliteOwnership(OwnershipContract):
+    def test_an_entry_of_the_audit_is_not_replaced(self, store: Store) -> None:
+        with store.write() as tx:
+            tx.audit(self.ENTRY)
+        replacing = "INSERT OR REPLACE INTO audit SELECT id, '', '', '', '', '', '', '', '', '[]', 'x', 0 FROM audit"
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), store._engine.begin() as connection:
+            connection.execute(sa.text(replacing))
+        with store.read() as tx:
+            assert [entry.outcome for entry in tx.entries()] == ["done"]
+
+    def test_what_is_one_project_s_is_found_by_indexes(self, owned: Store) -> None:
+        """A list takes as long as what is in it, and not as long as what others have."""
+        asked: list[tuple[str, Any]] = []
+
+        def note(_connection: object, _cursor: object, query: str, values: Any, _context: object, _many: bool) -> None:
+            asked.append((query, values))
+
+        with owned.read(Reach(ProjectId("acme"))) as tx:
+            sa.event.listen(tx._connection, "before_cursor_execute", note)
+            tx.all(ShareRow, limit=10)
+            tx.events()
+            sa.event.remove(tx._connection, "before_cursor_execute", note)
+            plans = [
+                " ".join(step.detail for step in tx._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values))
+                for query, values in asked
+                if query.startswith("SELECT")
+            ]
+        assert len(plans) == 2
+        for plan in plans:
+            assert "SEARCH" in plan
+            assert "SCAN" not in plan
+            assert "project=?" in plan

@@ -194,7 +194,7 @@ SHARES = sa.Table(
     sa.Column("revert_to", sa.String),
     _number("reverts"),
     _number("reverted"),
-    _flag("public"),
+    sa.Column("public", sa.Boolean, nullable=False, index=True),
     _number("wanted"),
     *_life(),
 )
@@ -260,6 +260,7 @@ EVENTS = sa.Table(
     _text("before"),
     _text("after"),
     *_life(),
+    sa.Index(None, "project", "id"),
     sqlite_autoincrement=True,
 )
 

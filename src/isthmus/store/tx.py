@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -18,7 +18,6 @@ from isthmus.store.reach import EVERYTHING, Reach
 from isthmus.store.rows import (
     KINDS,
     AuditRow,
-    AuthorityRow,
     CertificateRow,
     EventRow,
     GrantRow,
@@ -31,8 +30,8 @@ from isthmus.store.rows import (
 )
 
 Kept = TypeVar("Kept", bound=Row)
-Passing = TypeVar("Passing", GrantRow, CertificateRow, AuthorityRow)
 Staged = TypeVar("Staged", bound=StatusRow)
+Value = TypeVar("Value")
 
 KEEP_EVENTS = 100_000
 """How many events are kept, about: the oldest go, a thousand at a time."""
@@ -76,20 +75,14 @@ class ReadTx:
         query = sa.select(table).where(*_equal(table, equal), *self._within(table)).order_by(_key(table)).limit(limit)
         if after:
             query = query.where(_key(table) > after)
-        return [kind(**found) for found in self._connection.execute(query).mappings()]
-
-    def past(self, kind: type[Passing]) -> list[Passing]:
-        """The rows that have come to the end of their time."""
-        table = schema.TABLES[kind]
-        query = sa.select(table).where(table.c.not_after <= self.now, *self._within(table))
-        return [kind(**found) for found in self._connection.execute(query).mappings()]
+        return self._rows(kind, query)
 
     def events(self, *, after: int = 0, limit: int = 100, **equal: str) -> list[EventRow]:
         """Events beyond the id ``after``, oldest first."""
         table = schema.EVENTS
         narrowed = (table.c.id > after, *_equal(table, equal), *self._within(table))
         query = sa.select(table).where(*narrowed).order_by(table.c.id).limit(limit)
-        return [EventRow(**found) for found in self._connection.execute(query).mappings()]
+        return self._rows(EventRow, query)
 
     def entries(self, *, after: int = 0, limit: int = 100, target: str = "", **equal: str) -> list[AuditRow]:
         """The audit's entries beyond the id ``after``, oldest first; with ``target`` (``kind/key``), those that name
@@ -100,7 +93,7 @@ class ReadTx:
             # A target stands in the JSON list as a text of its own; its quotes keep one key from being part of another.
             query = query.where(sa.cast(table.c.targets, sa.String).contains(json.dumps(target), autoescape=True))
         query = query.order_by(table.c.id).limit(limit)
-        return [AuditRow(**found) for found in self._connection.execute(query).mappings()]
+        return self._rows(AuditRow, query)
 
     def promised(self, pool: str) -> int:
         """Bytes that the pool's shares may come to hold. A share that has not shrunk yet counts as large as it is."""
@@ -108,20 +101,29 @@ class ReadTx:
         largest = sa.case((shares.c.actual > shares.c.size, shares.c.actual), else_=shares.c.size)
         return int(self._connection.execute(sa.select(sa.func.sum(largest)).where(shares.c.pool == pool)).scalar() or 0)
 
+    def _rows(self, kind: Callable[..., Value], query: sa.Select[Any]) -> list[Value]:
+        found = self._connection.execute(query)
+        names = tuple(found.keys())
+        # Documents are made of thousands of rows: a mapping per row, as SQLAlchemy has them, takes twice the time.
+        return [kind(**dict(zip(names, row, strict=True))) for row in found]
+
     def _within(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
         """What of the table is in reach: ownership is decided here, and nowhere else."""
         project = self.reach.project
         if project is None or "project" not in table.c:
             return ()
         own = table.c.project == project
-        return (sa.or_(own, table.c.public),) if self._sees_public and "public" in table.c else (own,)
+        if self._sees_public and "public" in table.c:
+            return (sa.or_(own, table.c.public == sa.true()),)  # an equation, for the sake of SQLite's index
+        return (own,)
 
 
 class Tx(ReadTx):
     """The one writing transaction of the moment. ``changes`` are the objects that it touched, as ``kind/key``, and
     ``desired/HOST`` for every host whose document changed.
 
-    Only what is the caller's own is in reach here. A row that is not is refused (``Forbidden``), wherever it came from.
+    Only what is the caller's own is in reach here. A row that is not is refused (``Forbidden``), wherever it came from;
+    one that only says so is not found.
     """
 
     _sees_public = False
@@ -139,7 +141,7 @@ class Tx(ReadTx):
     def audit(self, entry: AuditRow) -> None:
         """The entry is in the audit. Its ``id`` and time are given here."""
         values = {field.name: getattr(entry, field.name) for field in fields(entry) if field.name != "id"}
-        self._connection.execute(sa.insert(schema.AUDIT).values({**values, "created_at": self.now}))
+        self._connection.execute(sa.insert(schema.AUDIT), {**values, "created_at": self.now})
 
     def advance(self) -> int:
         """The revision of this transaction's changes: one beyond the last, taken when the first change is made."""
@@ -158,7 +160,7 @@ class Tx(ReadTx):
             fresh["wanted"] = self.advance()
         row = replace(row, **fresh)
         self._check_free(row)
-        self._connection.execute(sa.insert(schema.TABLES[type(row)]).values(_values(row)))
+        self._connection.execute(sa.insert(schema.TABLES[type(row)]), _values(row))
         if isinstance(row, SilentRow):
             self._mark(row)
         else:
@@ -204,6 +206,13 @@ class Tx(ReadTx):
             self.tell(row, message)
         self._delete(row)
 
+    def expire(self, kind: type[GrantRow | CertificateRow]) -> int:
+        """The rows that have come to the end of their time are no longer in the database. Returns how many. Nothing
+        that is in force has changed: it takes no revision and wakes nobody."""
+        table = schema.TABLES[kind]
+        over = sa.delete(table).where(table.c.not_after <= self.now, *self._within(table))
+        return self._connection.execute(over).rowcount
+
     def wake(self, host: HostName) -> None:
         """The host's document has changed."""
         self.change(self.need(HostRow, host), desired=self.advance())
@@ -223,7 +232,7 @@ class Tx(ReadTx):
             "created_at": self.now,
         }
         table = schema.EVENTS
-        number = int(self._connection.execute(sa.insert(table).values(event).returning(table.c.id)).scalar_one())
+        number = int(self._connection.execute(sa.insert(table).returning(table.c.id), event).scalar_one())
         if number % 1000 == 0:
             self._connection.execute(sa.delete(table).where(table.c.id <= number - KEEP_EVENTS))
         self.changes |= {f"{kind}/{key_of(row)}", "events"}
@@ -246,15 +255,24 @@ class Tx(ReadTx):
     def _update(self, row: Kept, values: dict[str, Any]) -> Kept:
         self._check(row, f"change {KINDS[type(row)]} {key_of(row)}")
         table = schema.TABLES[type(row)]
-        self._connection.execute(sa.update(table).where(_key(table) == key_of(row)).values(values))
+        self._reached(row, self._connection.execute(sa.update(table).where(*self._at(row)), values))
         if "revision" in values:
             self._mark(row)
         return replace(row, **values)
 
     def _delete(self, row: Row) -> None:
         self._check(row, f"remove {KINDS[type(row)]} {key_of(row)}")
+        self._reached(row, self._connection.execute(sa.delete(schema.TABLES[type(row)]).where(*self._at(row))))
+
+    def _at(self, row: Row) -> tuple[sa.ColumnElement[bool], ...]:
+        """Where the row is: in reach by what the database says of it, whatever the row itself says."""
         table = schema.TABLES[type(row)]
-        self._connection.execute(sa.delete(table).where(_key(table) == key_of(row)))
+        return (_key(table) == key_of(row), *self._within(table))
+
+    def _reached(self, row: Row, result: sa.CursorResult[Any]) -> None:
+        """Raise ``NotFound`` if the statement found no row."""
+        if result.rowcount == 0:
+            raise NotFound(KINDS[type(row)], key_of(row))
 
 
 def _key(table: sa.Table) -> sa.Column[Any]:

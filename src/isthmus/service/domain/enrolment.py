@@ -129,8 +129,10 @@ def check_certificate(tx: ReadTx, der: bytes, host: HostName) -> None:
 
 def prune(tx: Tx) -> None:
     """Certificates and tokens whose time is over are forgotten."""
-    for certificate in tx.past(CertificateRow):
-        tx.remove(certificate)
+    tx.expire(CertificateRow)
+    for token in tx.all(TokenRow):
+        if token.expires_at <= tx.now:
+            tx.remove(token)
 
 
 def _certify(tx: Tx, signer: Signer, host: HostName, certificate: bytes) -> Enrolled:

@@ -29,6 +29,7 @@ def issue(
 ) -> dict[AttachmentId, str]:
     """Grants for these attachments of ``host``, on these requests (PKCS #10), are in its next document. Returns why
     those that are not are not; an attachment of another host is refused in the words for one that does not exist.
+    Grants whose time is over are forgotten: renewals never end, so what is kept is in proportion to what is in force.
 
     Raises ``Invalid`` for more than ``MOST_REQUESTS``, ``Unavailable`` while nothing can be signed.
     """
@@ -58,6 +59,7 @@ def issue(
             refused[name] = error.message
     if len(refused) < len(requests):
         tx.wake(host)
+    prune(tx)
     return refused
 
 
@@ -160,10 +162,7 @@ def end_of_host(tx: Tx, host: HostName, reason: str = HOST_REVOKED) -> None:
 
 def prune(tx: Tx) -> int:
     """Grants that would have ended by now are forgotten. Returns how many."""
-    ended = tx.past(GrantRow)
-    for grant in ended:
-        tx.remove(grant)
-    return len(ended)
+    return tx.expire(GrantRow)
 
 
 def documented(

@@ -12,8 +12,19 @@ from isthmus.model.names import HostName, parse_slug
 from isthmus.model.share import Origin, Pool, Revert, ShareGone, ShareSpec, SnapshotGone, SnapshotSpec
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
 from isthmus.service.domain import authorities, grants
-from isthmus.store.rows import AttachmentRow, GuestRow, HostRow, PoolRow, ShareRow, SnapshotRow
+from isthmus.store.rows import (
+    AttachmentRow,
+    CertificateRow,
+    GuestRow,
+    HostRow,
+    PoolRow,
+    ShareRow,
+    SnapshotRow,
+    TokenRow,
+)
 from isthmus.store.tx import ReadTx, Tx
+
+REMOVED = "its host was removed"
 
 
 def register_host(tx: Tx, name: str) -> HostRow:
@@ -24,7 +35,8 @@ def register_host(tx: Tx, name: str) -> HostRow:
 
 
 def remove_host(tx: Tx, name: str) -> None:
-    """The host is no longer known. Raises ``Conflict`` while it has pools or guests."""
+    """The host is no longer known, and its certificates and tokens are good for no later host of that name. Raises
+    ``Conflict`` while it has pools or guests."""
     host = tx.need(HostRow, name)
     pools = [pool.name for pool in tx.all(PoolRow, host=name)]
     guests = [guest.id for guest in tx.all(GuestRow, host=name)]
@@ -35,6 +47,10 @@ def remove_host(tx: Tx, name: str) -> None:
             code="host-in-use",
             detail={"host": name, "pools": len(pools), "guests": len(guests)},
         )
+    for certificate in tx.all(CertificateRow, host=name, ended_at=None):
+        tx.change(certificate, ended_at=tx.now, reason=REMOVED)
+    for token in tx.all(TokenRow, host=name):
+        tx.remove(token)
     tx.remove(host)
 
 

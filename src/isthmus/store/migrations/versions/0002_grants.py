@@ -27,6 +27,8 @@ def _columns() -> None:
         op.add_column(table, sa.Column(column, kind, nullable=False, server_default=value))
         if op.get_bind().dialect.name == "postgresql":
             op.alter_column(table, column, server_default=None)
+    op.create_index(op.f("ix_shares_public"), "shares", ["public"], unique=False)
+    op.create_index(op.f("ix_events_project_id"), "events", ["project", "id"], unique=False)
 
 
 def _tables() -> None:
@@ -117,6 +119,12 @@ def _append_only(dialect: str) -> None:
                 f"CREATE TRIGGER audit_no_{change.lower()} BEFORE {change} ON audit "
                 "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
             )
+        # INSERT OR REPLACE deletes without firing the trigger of DELETE.
+        op.execute(
+            "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
+            "WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id) "
+            "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+        )
         return
     op.execute(
         "CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
