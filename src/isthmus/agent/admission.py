@@ -117,11 +117,14 @@ class Admission:
             self._asked[name] = _Asked(again, pause, refused.get(name, ""))
         self._last = None
 
-    def revoke(self) -> None:
+    def revoke(self) -> bool:
         """The service does not take this host for what it was any more: nothing may be presented, until the host has
-        enrolled anew."""
+        enrolled anew. Returns whether that is news."""
+        if self._ledger.revoked == self._certificate:
+            return False
         self._ledger.revoke(self._certificate)
         self._last = None
+        return True
 
     def enrolled(self, certificate: str) -> None:
         """The host has another certificate, by its serial number."""

@@ -255,8 +255,8 @@ class Agent:
             self._wake.set()
 
     def _revoked(self, error: HostRevoked) -> None:
-        log.error("%s: ending all exports", error)
-        self._admission.revoke()
+        if self._admission.revoke():
+            log.error("%s: ending all exports", error)
         self._wake.set()
 
     def _tell(self, want: Desired, have: Observed, running: set[Chain], verdict: Verdict) -> None:
