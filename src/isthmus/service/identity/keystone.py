@@ -2,6 +2,9 @@
 
 What Keystone says of a token counts for ``keystone.cache`` seconds: within that time a revocation is not seen. While
 Keystone does not answer, what it said last counts until the token's own end.
+
+A token of an application credential with access rules is refused, by Keystone itself: it gives such tokens only to
+services that say that they check the rules, which Isthmus does not.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import datetime
 import hashlib
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +34,13 @@ log = logging.getLogger(__name__)
 SECONDS = 10.0
 """How long Keystone may take to answer."""
 THREADS = 8
-MAX_TOKEN = 8192
-_REMEMBERED = 10_000
+RETRY = datetime.timedelta(seconds=2)
+"""The time after a failure in which Keystone is not asked again: nobody waits for one that is away but the first."""
+REMEMBERED = 10_000
+"""Tokens, good ones; as many refused ones, apart, so that a flood of those drives no good one out."""
+_TOKEN = re.compile(r"[!-~]{1,8192}")
 _REFUSED_SECONDS = 5.0
 """How long a refused token is not asked about again."""
-_REFUSED_STATUS = frozenset({400, 401, 403, 404})
 
 Now = Callable[[], datetime.datetime]
 
@@ -46,6 +52,37 @@ class _Said:
     caller: Caller | None
     ends_at: datetime.datetime
     fresh_until: datetime.datetime
+
+
+class _Known:
+    """What was said of tokens, by their SHA-256: that of the ``REMEMBERED`` which were used last."""
+
+    def __init__(self) -> None:
+        self._said: OrderedDict[bytes, _Said] = OrderedDict()
+
+    def get(self, key: bytes) -> _Said | None:
+        """None if nothing is known."""
+        said = self._said.get(key)
+        if said is not None:
+            self._said.move_to_end(key)
+        return said
+
+    def put(self, key: bytes, said: _Said) -> None:
+        """In place of what was known."""
+        self._said[key] = said
+        self._said.move_to_end(key)
+        if len(self._said) > REMEMBERED:
+            self._said.popitem(last=False)
+
+    def drop(self, key: bytes) -> None:
+        """Nothing is known."""
+        self._said.pop(key, None)
+
+
+def address(config: KeystoneConfig) -> str:
+    """Of version 3 of its API, whether or not the configuration says which."""
+    url = config.url.rstrip("/")
+    return url if url.endswith("/v3") else f"{url}/v3"
 
 
 def connect(config: KeystoneConfig) -> session.Session:
@@ -60,7 +97,7 @@ def connect(config: KeystoneConfig) -> session.Session:
             field="keystone.password_file",
         ) from error
     auth = v3.Password(
-        auth_url=config.url,
+        auth_url=address(config),
         username=config.user,
         password=password,
         project_name=config.project,
@@ -78,20 +115,22 @@ class KeystoneVoucher:
         self._config, self._now = config, now
         self._session = connect(config)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="isthmus-keystone")
-        self._said: OrderedDict[bytes, _Said] = OrderedDict()
+        self._good, self._refused = _Known(), _Known()
         self._asking: dict[bytes, asyncio.Task[_Said]] = {}
+        self._away: tuple[datetime.datetime, str] | None = None
+        """When Keystone did not answer, and why."""
 
     @property
     def challenge(self) -> str:
         """As keystonemiddleware has it."""
-        return f'Keystone uri="{self._config.url}"'
+        return f'Keystone uri="{address(self._config)}"'
 
     async def caller(self, presented: Presented) -> Caller:
         """See ``Voucher``."""
         token = presented.headers.get("x-auth-token")
         if token is None:
             return Caller(address=presented.address)
-        if not token.isascii() or not token.isprintable() or len(token) > MAX_TOKEN:
+        if not _TOKEN.fullmatch(token):
             raise Unauthenticated("cannot let you in: this is no token of Keystone's")
         said = await self._look(token)
         if said.caller is None or said.ends_at <= self._now():
@@ -99,42 +138,63 @@ class KeystoneVoucher:
         return replace(said.caller, address=presented.address)
 
     async def _look(self, token: str) -> _Said:
+        """What is known of the token, or else what Keystone says. Raises ``Unavailable``."""
         key = hashlib.sha256(token.encode()).digest()
-        known = self._said.get(key)
-        if known is not None and self._now() < known.fresh_until:
-            self._said.move_to_end(key)
+        now = self._now()
+        known = self._good.get(key) or self._refused.get(key)
+        if known is not None and now < known.fresh_until:
             return known
-        asking = self._asking.get(key)
-        if asking is None:
-            asking = self._asking[key] = asyncio.create_task(self._ask(key, token))
-            asking.add_done_callback(lambda _: self._asking.pop(key, None))
         try:
-            return await asyncio.shield(asking)
-        except Unavailable as error:
-            if known is not None and known.caller is not None and self._now() < known.ends_at:
-                log.warning("%s: a token that is known goes on", error)
+            if self._away is not None and datetime.timedelta() <= now - self._away[0] < RETRY:
+                raise _away(self._away[1])
+            return await asyncio.shield(self._question(key, token))
+        except Unavailable:
+            if known is not None and known.caller is not None:
                 return known
             raise
 
+    def _question(self, key: bytes, token: str) -> asyncio.Task[_Said]:
+        """The one that is under way about this token, however many wait for its answer."""
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.create_task(self._ask(key, token))
+            asking.add_done_callback(lambda done: self._answered(key, done))
+        return asking
+
+    def _answered(self, key: bytes, done: asyncio.Task[_Said]) -> None:
+        self._asking.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # those who waited may all have left: it is no defect that nobody hears of it
+
     async def _ask(self, key: bytes, token: str) -> _Said:
-        loop = asyncio.get_running_loop()
-        body = await loop.run_in_executor(self._threads, self._validate, token)
-        said = self._read(body)
-        self._said[key] = said
-        self._said.move_to_end(key)
-        if len(self._said) > _REMEMBERED:
-            self._said.popitem(last=False)
+        asked = self._now()  # what is revoked while Keystone answers may be missing in the answer
+        try:
+            body = await asyncio.get_running_loop().run_in_executor(self._threads, self._validate, token)
+        except exceptions.ClientException as error:
+            cause = type(error).__name__
+            self._away = (self._now(), cause)
+            log.warning("service: Keystone does not answer (%s): tokens that are known go on until they end", cause)
+            raise _away(cause) from error
+        self._away = None
+        said = self._read(body, asked)
+        if said.caller is None:
+            self._good.drop(key)
+            self._refused.put(key, said)
+        else:
+            self._good.put(key, said)
         return said
 
     def _validate(self, token: str) -> Mapping[str, Any] | None:
-        """Keystone's word on a token; None if it refuses it. Raises ``Unavailable``."""
-        url = f"{self._config.url.rstrip('/')}/auth/tokens?nocatalog"
-        try:
-            answer = self._session.get(url, headers={"X-Subject-Token": token}, raise_exc=False, log=False)
-        except exceptions.ClientException as error:
-            raise _away(type(error).__name__) from error
-        if answer.status_code in _REFUSED_STATUS:
+        """Keystone's word on a token; None if it refuses it. Raises ``Unavailable``, ``ClientException``."""
+        url = f"{address(self._config)}/auth/tokens?nocatalog"
+        answer = self._session.get(url, headers={"X-Subject-Token": token}, raise_exc=False, log=False)
+        if answer.status_code == 404:
             return None
+        if answer.status_code in (401, 403):  # not the token's fault
+            raise _away(
+                f"{answer.status_code}: user {self._config.user} may not validate tokens: give it the role service or "
+                f"admin on project {self._config.project}"
+            )
         try:
             found = answer.json()["token"] if answer.status_code == 200 else None
         except (ValueError, KeyError, TypeError):
@@ -143,17 +203,16 @@ class KeystoneVoucher:
             raise _away(f"it answered {answer.status_code}")
         return found
 
-    def _read(self, token: Mapping[str, Any] | None) -> _Said:
-        now = self._now()
+    def _read(self, token: Mapping[str, Any] | None, asked: datetime.datetime) -> _Said:
         if token is None:
-            soon = now + datetime.timedelta(seconds=min(_REFUSED_SECONDS, self._config.cache))
+            soon = asked + datetime.timedelta(seconds=min(_REFUSED_SECONDS, self._config.cache))
             return _Said(None, soon, soon)
         try:
             ends_at = datetime.datetime.fromisoformat(token["expires_at"])
-            caller = _caller(token)
-        except (KeyError, TypeError, ValueError, Invalid) as error:
+            fresh_until = min(ends_at, asked + datetime.timedelta(seconds=self._config.cache))
+            return _Said(_caller(token), ends_at, fresh_until)
+        except (KeyError, TypeError, ValueError, AttributeError, Invalid) as error:
             raise _away(f"its answer cannot be read: {error}") from error
-        return _Said(caller, ends_at, min(ends_at, now + datetime.timedelta(seconds=self._config.cache)))
 
     async def close(self) -> None:
         """Threads have ended."""
@@ -171,7 +230,7 @@ def _caller(token: Mapping[str, Any]) -> Caller:
         name=str(token["user"].get("name", "")),
         project=parse_project(project["id"]) if project else None,
         roles=with_implied(frozenset(str(role["name"]) for role in token.get("roles", ()))),
-        system=bool(token.get("system", {}).get("all")),
+        system=(token.get("system") or {}).get("all") is True,
     )
 
 
