@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,11 @@ class Keystone:
         """It is gone."""
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(20)
             self.process = None
 
     def ask(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
@@ -107,6 +113,20 @@ class Keystone:
             "password": {"user": {"name": user, "domain": {"id": "default"}, "password": PASSWORD}},
         }
         auth: dict[str, Any] = {"identity": identity, "scope": scope or "unscoped"}
+        answer = httpx.post(f"{self.url}/auth/tokens", json={"auth": auth}, trust_env=False, timeout=30)
+        assert answer.status_code == 201, answer.text
+        return answer.headers["x-subject-token"]
+
+    def application_token(self, user: str, project: str, rules: list[dict[str, str]] | None = None) -> str:
+        """A token of a new application credential of the user's, with access rules if there are any."""
+        wanted: dict[str, Any] = {
+            "name": f"istest-{secrets.token_hex(4)}",
+            **({"access_rules": rules} if rules else {}),
+        }
+        place = f"/users/{self.ids[user]}/application_credentials"
+        made = self.ask("POST", place, {"application_credential": wanted}, self.token(user, project))
+        credential = {name: made["application_credential"][name] for name in ("id", "secret")}
+        auth = {"identity": {"methods": ["application_credential"], "application_credential": credential}}
         answer = httpx.post(f"{self.url}/auth/tokens", json={"auth": auth}, trust_env=False, timeout=30)
         assert answer.status_code == 201, answer.text
         return answer.headers["x-subject-token"]
@@ -134,12 +154,14 @@ def running(directory: Path) -> Iterator[Keystone]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     made = Keystone(directory, port)
-    _manage(made, "db_sync")
-    for repository in ("fernet", "credential"):
-        _manage(made, f"{repository}_setup", "--keystone-user", "root", "--keystone-group", "root")
+    owner = ("--keystone-user", "root", "--keystone-group", "root")
+    with ThreadPoolExecutor() as threads:
+        jobs = (("db_sync",), ("fernet_setup", *owner), ("credential_setup", *owner))
+        for _ in threads.map(lambda job: _manage(made, *job), jobs):
+            pass
     _manage(made, "bootstrap", "--bootstrap-password", PASSWORD, "--bootstrap-public-url", made.url)
-    made.start()
     try:
+        made.start()
         _people(made)
         yield made
     finally:
@@ -166,7 +188,7 @@ def _people(made: Keystone) -> None:
     wanted = [
         (f"{role}-of-{project}", project, role)
         for project in ("acme", "other")
-        for role in ("reader", "member", "admin")
+        for role in ("reader", "member", "manager", "admin")
     ]
     wanted += [("isthmus", "service", "admin"), ("system-admin", "", "admin"), ("system-reader", "", "reader")]
     for name, project, role in wanted:
