@@ -196,7 +196,8 @@ def _people(made: Keystone) -> None:
         for project in ("acme", "other")
         for role in ("reader", "member", "manager", "admin")
     ]
-    wanted += [("isthmus", "service", "admin"), ("system-admin", "", "admin"), ("system-reader", "", "reader")]
+    wanted += [("isthmus", "service", "admin"), ("validator", "service", "service")]
+    wanted += [("system-admin", "", "admin"), ("system-reader", "", "reader")]
     for name, project, role in wanted:
         body = {"user": {"name": name, "domain_id": "default", "password": PASSWORD}}
         user = made.ids[name] = made.ask("POST", "/users", body, token)["user"]["id"]

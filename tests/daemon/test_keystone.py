@@ -139,6 +139,13 @@ async def test_a_service_user_without_the_role_refuses_nobody(keystone: Keystone
     await voucher.close()
 
 
+async def test_the_role_service_is_enough_to_validate(keystone: Keystone, clock: Clock) -> None:  # noqa: F811
+    voucher = KeystoneVoucher(replace(keystone.config, user="validator"), clock)
+    caller = await voucher.caller(bearing(keystone.token("member-of-other", "other")))
+    assert caller.project == keystone.ids["other"]
+    await voucher.close()
+
+
 async def test_many_at_once_ask_once(
     keystone: Keystone,  # noqa: F811
     voucher: KeystoneVoucher,
