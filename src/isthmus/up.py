@@ -46,7 +46,7 @@ async def up(config: Config) -> None:
             place = _place(config)
             if set(place.roots()) != set(keeper.roots):
                 place.write_roots(keeper.roots)
-            await _run_agent(config, config.host, service)
+            await _run_agent(config, config.host, service, _admission(place, config.host))
 
 
 async def run_service(config: Config) -> None:
@@ -69,10 +69,11 @@ async def run_agent(config: Config) -> None:
         encrypted = isinstance(address, TcpAddress) and address.tls
         if not encrypted:
             await _learn_roots(place, lambda: identity.fetch_roots(address))
+        admission = _admission(place, host)
         async with RemoteOrders(address, place.context) as orders, asyncio.TaskGroup() as group:
             if encrypted:
-                group.create_task(_renew(place, host, orders), name="renew")
-            group.create_task(_run_agent(config, host, orders), name="agent")
+                group.create_task(_renew(place, host, orders, admission), name="renew")
+            group.create_task(_run_agent(config, host, orders, admission), name="agent")
 
 
 async def _learn_roots(place: identity.Place, fetch: Callable[[], tuple[bytes, ...]]) -> None:
@@ -91,7 +92,7 @@ async def _learn_roots(place: identity.Place, fetch: Callable[[], tuple[bytes, .
         return
 
 
-async def _renew(place: identity.Place, host: HostName, orders: RemoteOrders) -> None:
+async def _renew(place: identity.Place, host: HostName, orders: RemoteOrders, admission: Admission) -> None:
     """The host's certificate is renewed in time."""
     while True:
         certificate = place.certificate()
@@ -100,6 +101,7 @@ async def _renew(place: identity.Place, host: HostName, orders: RemoteOrders) ->
                 key, asked = identity.renewal()
                 done = await orders.certify(host, asked)
                 place.write_host(key, done.certificate)
+                admission.renewed(facts_of(done.certificate).serial)
                 await orders.reopen()
                 log.info("agent: the certificate of host %s is renewed", host)
             except HostRevoked:
@@ -152,18 +154,21 @@ def _place(config: Config) -> identity.Place:
     return identity.Place(config.layout.state / "agent")
 
 
-async def _run_agent(config: Config, host: HostName, orders: Orders) -> None:
+def _admission(place: identity.Place, host: HostName) -> Admission:
+    certificate = place.certificate()
+    serial = facts_of(certificate).serial if certificate is not None else ""
+    admission = Admission(host, Trust(place.roots()), Ledger(place.directory), utc_now, certificate=serial)
+    admission.on_roots(place.write_roots)
+    return admission
+
+
+async def _run_agent(config: Config, host: HostName, orders: Orders, admission: Admission) -> None:
     # A call that a dead disk holds keeps its thread. By default there are so few of them on a small machine that one
     # pool's shares would stop everything else.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "isthmus"))
     config.qmp.mkdir(mode=0o700, parents=True, exist_ok=True)
     equipment = assemble(config)
     memory = FileMemory(config.layout.state / "desired.json")
-    place = _place(config)
-    certificate = place.certificate()
-    serial = facts_of(certificate).serial if certificate is not None else ""
-    admission = Admission(host, Trust(place.roots()), Ledger(place.directory), utc_now, certificate=serial)
-    admission.on_roots(place.write_roots)
     agent = Agent(host, config.layout, equipment, orders, memory, admission=admission, tempo=Tempo(audit=config.audit))
     log.info("agent: host %s, QMP sockets in %s", host, config.qmp)
     try:

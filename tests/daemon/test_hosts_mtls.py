@@ -15,25 +15,29 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from isthmus import up
 from isthmus.agent.identity import Place, enrol, is_due, renewal, trusting
 from isthmus.agent.remote import RemoteOrders
 from isthmus.listeners import Listeners
 from isthmus.model.address import TcpAddress
+from isthmus.model.attachment import AttachmentSpec
 from isthmus.model.config import Auth, Config, with_defaults
-from isthmus.model.desired import Report
+from isthmus.model.desired import Desired, Report
 from isthmus.model.errors import HostRevoked, Refused, Unavailable
 from isthmus.model.layout import Layout
-from isthmus.model.names import AttachmentId, HostName, new_id
-from isthmus.pki import keep
-from isthmus.pki.facts import host_of, print_of
-from isthmus.pki.request import make_request, new_key
+from isthmus.model.names import AttachmentId, GuestId, HostName, ShareId, new_id
+from isthmus.pki import keep, signing
+from isthmus.pki.facts import facts_of, host_of, print_of
+from isthmus.pki.request import key_pem, make_request, new_key
 from isthmus.service.domain.enrolment import make_token, revoke_host
 from isthmus.service.domain.hosts import register_host
 from isthmus.service.identity.local import UsersFile, make_user
 from isthmus.service.keeper import Keeper
 from isthmus.service.service import Service
 from isthmus.store import Store
+from isthmus.store.rows import CertificateRow
 from isthmus.store.store import utc_now
 
 H1, H2 = HostName("h1"), HostName("h2")
@@ -250,6 +254,32 @@ async def test_a_certificate_is_renewed_without_leaving(site: Site) -> None:
         await orders.reopen()
         assert await orders.desired(H1, 0, 5) is not None
     assert place.certificate() != before
+
+
+async def test_a_host_that_is_revoked_after_its_renewal_stays_so_over_a_restart(site: Site) -> None:
+    """The agent's process knew another certificate when it started."""
+    place, key, before = await site.enrolled(H1), new_key(), utc_now() - datetime.timedelta(days=70)
+    ca = site.keeper.authority
+    old = signing.make_host(ca.issuer, ca.issuer_key, H1, key.public_key(), now=before).public_bytes(Encoding.DER)
+    facts = facts_of(old)
+    await site.service.write(lambda tx: tx.add(CertificateRow(facts.serial, H1, facts.not_after)))
+    place.write_host(key_pem(key), old)
+    admission = up._admission(place, H1)
+    async with RemoteOrders(site.agents, place.context) as orders:
+        renewing = asyncio.create_task(up._renew(place, H1, orders, admission))
+        try:
+            async with asyncio.timeout(10):
+                while place.certificate() == old:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await orders.desired(H1, 0, 1)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+    assert admission.revoke()
+    spec = AttachmentSpec(AttachmentId(new_id()), ShareId(new_id()), GuestId(new_id()), 1, "/one")
+    want = Desired(H1, 1, attachments=(spec,))
+    (refusal,) = up._admission(place, H1).judge(want).refused.values()
+    assert refusal.code == "host-revoked"
 
 
 async def test_hosts_of_a_new_root_are_taken_without_a_restart(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

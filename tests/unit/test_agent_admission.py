@@ -13,9 +13,11 @@ from isthmus.agent.admission import Admission, Verdict
 from isthmus.agent.ledger import Ledger
 from isthmus.model.attachment import Access, AttachmentSpec
 from isthmus.model.desired import Desired
+from isthmus.model.errors import HostFailure
 from isthmus.model.guest import GuestSpec
 from isthmus.model.names import GIB, AttachmentId, GuestId, HostName, PoolName, ProjectId, ShareId
 from isthmus.model.share import Pool, ShareSpec
+from isthmus.pki import keep
 from isthmus.pki.facts import facts_of
 from isthmus.pki.trust import Trust
 from tests.fakes.authority import authority, signed, with_grants
@@ -166,6 +168,44 @@ def test_a_revoked_one_stays_so_over_a_restart(site: Site) -> None:
     assert site.code(want) == "grant-replayed"
 
 
+def test_a_revoked_one_is_called_so_until_another_comes(site: Site) -> None:
+    want = site.granted()
+    site.judge(want)
+    revoked = replace(want, grants={}, revision=2, revoked=(facts_of(want.grants[A]).serial,))
+    assert site.code(revoked) == "grant-revoked"
+    site.admission.asked([A], {}, reached=False)
+    assert site.code(revoked) == "grant-revoked"
+    site.admission.save()
+    site.restart()
+    assert site.code(revoked) == "grant-revoked", "also after a restart"
+    site.admission.asked([A], {A: "cannot sign: the grant was revoked: because"})
+    refusal = site.judge(revoked).refused[A]
+    assert (refusal.code, refusal.message) == ("grant-revoked", "cannot sign: the grant was revoked: because")
+    again = site.granted(replace(revoked, revision=3), sequence=9)
+    assert site.code(again) == ""
+    assert site.judge(replace(again, grants={}, revision=4)).refused == {}
+
+
+def test_the_end_of_an_older_one_does_not_touch_a_later_one(site: Site) -> None:
+    older = site.granted(sequence=5)
+    site.judge(older)
+    assert site.code(site.granted(sequence=9)) == ""
+    for revision in (3, 4):
+        backup = replace(older, revision=revision, revoked=(facts_of(older.grants[A]).serial,))
+        assert site.judge(backup).refused == {}
+    site.admission.save()
+    site.restart()
+    assert site.judge(replace(backup, revision=5)).refused == {}
+
+
+def test_the_end_of_another_attachment_s_grant_raises_no_number_here(site: Site) -> None:
+    other = replace(WANT, attachments=(replace(WANT.attachments[0], id=AttachmentId(A[:-1] + "2")),))
+    foreign = signed(other, {other.attachments[0].id: site.admission.requests([A])[A]}, sequence=1000, now=START)
+    (der,) = foreign.values()
+    assert site.code(replace(with_grants(WANT, {A: der}), revoked=(facts_of(der).serial,))) == "grant-revoked"
+    assert site.code(site.granted(sequence=6)) == ""
+
+
 def test_neither_an_outage_nor_an_old_document_takes_a_valid_one(site: Site) -> None:
     want = site.granted()
     site.judge(want)
@@ -229,6 +269,37 @@ def test_a_clock_that_jumps_back_while_serving_is_noticed(site: Site) -> None:
     assert site.code(want) == ""
 
 
+@pytest.mark.parametrize("away", [WEEK * 1.1, -datetime.timedelta(hours=1)])
+def test_a_refusal_that_lasts_is_the_same_refusal(site: Site, away: datetime.timedelta) -> None:
+    """Each new one is a notice and a report: its sentence must not tell the time."""
+    want = site.granted()
+    site.judge(want)
+    site.now = START + away
+    said = set()
+    for _ in range(5):
+        said.add(site.judge(want).refused[A])
+        site.admission.asked([A], {}, reached=False)
+        site.now += datetime.timedelta(seconds=3)
+    assert len(said) == 1
+
+
+def test_an_answer_stands_until_there_is_another(site: Site) -> None:
+    """Neither a document about something else nor a service that is away makes a barred attachment look as if its
+    grant were on its way."""
+    want = with_grants(WANT, {})
+    site.judge(want)
+    site.admission.asked([A], {A: "cannot sign: barred"})
+    barred = site.judge(want).refused[A]
+    assert not barred.waiting
+    later = site.judge(replace(want, revision=2))
+    assert later.asking == (A,)
+    assert later.refused[A] == barred
+    site.admission.asked([A], {}, reached=False)
+    assert site.judge(replace(want, revision=3)).refused[A] == barred
+    site.admission.asked([A], {})
+    assert site.judge(replace(want, revision=4)).refused[A].waiting, "it is signed, and on its way"
+
+
 def test_asking_again_takes_longer_each_time_and_a_new_document_asks_at_once(site: Site) -> None:
     want = with_grants(WANT, {})
     pauses = []
@@ -263,6 +334,32 @@ def test_a_revoked_host_presents_nothing_until_it_has_enrolled_again(site: Site)
     assert site.code(want) in ("", "grant-missing")
 
 
+def test_a_revoked_host_stays_so_though_its_certificate_was_renewed_since_it_started(site: Site) -> None:
+    site.certificate = "01"
+    site.restart()
+    want = site.granted()
+    assert site.code(want) == ""
+    site.certificate = "02"
+    site.admission.renewed("02")
+    assert site.code(want) == "", "a renewal disturbs nothing"
+    site.admission.revoke()
+    site.restart()
+    assert site.code(want) == "host-revoked"
+
+
+def test_a_renewal_that_was_under_way_does_not_lift_a_revocation_and_an_enrolment_does(site: Site) -> None:
+    want = site.granted()
+    assert site.admission.revoke()
+    assert not site.admission.revoke(), "no news"
+    site.admission.renewed("02")
+    assert site.code(want) == "host-revoked"
+    site.certificate = "02"
+    site.restart()
+    assert site.code(want) == "host-revoked"
+    site.admission.enrolled("03")
+    assert site.code(want) == ""
+
+
 @pytest.mark.parametrize("harm", ["ledger", "keys", "all"])
 def test_a_lost_ledger_costs_a_new_grant_and_no_more(site: Site, harm: str) -> None:
     want = site.granted()
@@ -290,6 +387,39 @@ def test_a_directory_that_cannot_be_written_stops_nobody(tmp_path: Path, caplog:
     site = Site(tmp_path / "agent")
     assert site.judge(site.granted()).refused == {}
     assert "cannot keep" in caplog.text
+
+
+def test_new_roots_that_cannot_be_kept_are_believed_all_the_same(
+    site: Site, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Else an agent on a full disk would not come up after the authority's root was rotated."""
+
+    def full(_: tuple[bytes, ...]) -> None:
+        raise HostFailure("cannot write roots.pem: No space left on device")
+
+    old = keep.init(tmp_path / "ca", now=START, passphrase=b"x")
+    new = keep.rotate_root(tmp_path / "ca", now=START, passphrase=b"x")
+    site.admission = Admission(H, Trust(old.roots), Ledger(site.directory), lambda: site.now)
+    site.admission.on_roots(full)
+    requests = site.admission.requests([A])
+    grants = signed(WANT, requests, sequence=5, now=START, by=new)
+    assert site.judge(replace(WANT, grants=grants, authorities=new.authorities)).refused == {}
+    assert "No space left" in caplog.text
+
+
+def test_the_directory_is_for_root_alone_and_keeps_nothing_half_written(site: Site) -> None:
+    want = site.granted()
+    site.judge(want)
+    site.admission.save()
+    assert site.directory.stat().st_mode & 0o777 == 0o700
+    assert (site.directory / "keys").stat().st_mode & 0o777 == 0o700
+    for name in (f"{A}-0123.pem.part", f"{A}-4567.pem"):
+        (site.directory / "keys" / name).write_bytes(b"half a key")
+    Ledger(site.directory, reading=True)
+    assert len(list((site.directory / "keys").iterdir())) == 3, "who looks on changes nothing"
+    site.restart()
+    assert len(list((site.directory / "keys").iterdir())) == 1
+    assert site.judge(want).refused == {}
 
 
 def test_what_left_leaves_no_key_and_its_number_stays(site: Site) -> None:

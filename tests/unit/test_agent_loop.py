@@ -338,6 +338,33 @@ async def test_what_is_not_signed_is_not_presented_and_the_user_reads_why(host: 
         assert set(host.world.links) == {G1, G2}, "the wire is there all the same"
 
 
+async def test_a_refusal_is_told_once_whatever_else_changes_on_the_host(host: Host, desk: Desk) -> None:
+    desk.unwilling = "cannot sign: the grant of this attachment was revoked: because"
+    async with running(host, desk):
+        await desk.order(FULL)
+        await desk.told(phases(a1=Phase.FAILED, a2=Phase.FAILED))
+        before = len(desk.reports)
+        for revision in (2, 3, 4):
+            asked = len(desk.asked)
+            await desk.order(replace(FULL, revision=revision))
+            await desk.told(lambda report, revision=revision: report.revision == revision)  # type: ignore[misc]
+            async with asyncio.timeout(5):
+                while len(desk.asked) == asked:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        assert all(report.attachments[A1].phase is Phase.FAILED for report in desk.reports[before:])
+    assert [notice.subject for report in desk.reports for notice in report.notices] == [A1, A2]
+
+
+async def test_an_agent_that_starts_by_the_newest_document_tells_what_it_refuses(
+    host: Host, desk: Desk, tmp_path: Path
+) -> None:
+    """No other document comes, and the refusal is new all the same."""
+    desk.unwilling = "cannot sign: barred"
+    await desk.order(FULL)
+    async with running(host, desk, Notebook(desk.document), tempo=replace(TEMPO, poll=0.01), ledger=tmp_path):
+        await desk.told(lambda report: {notice.subject for notice in report.notices} == {A1, A2})
+
+
 async def test_a_revoked_grant_ends_its_export_and_no_other(host: Host, desk: Desk) -> None:
     async with running(host, desk):
         await desk.order(FULL)

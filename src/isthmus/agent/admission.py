@@ -7,6 +7,7 @@ it from a guest. It ends by its own time, by being revoked, by a later one, or w
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,12 +15,15 @@ from isthmus.agent.ledger import Ledger
 from isthmus.agent.plan import NOTHING_DENIED, Denied
 from isthmus.model.attachment import AttachmentSpec
 from isthmus.model.desired import Desired
+from isthmus.model.errors import HostFailure
 from isthmus.model.grant import Grant, SignedGrant
 from isthmus.model.guest import GuestSpec
 from isthmus.model.names import AttachmentId, GuestId, HostName, ShareId
 from isthmus.model.share import ShareSpec
 from isthmus.pki.request import make_request
 from isthmus.pki.trust import GrantRefused, Trust
+
+log = logging.getLogger(__name__)
 
 Now = Callable[[], datetime.datetime]
 
@@ -32,8 +36,9 @@ MARGIN = datetime.timedelta(seconds=1)
 
 NEVER = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
-MISSING = "grant-missing"
+MISSING, REVOKED = "grant-missing", "grant-revoked"
 WAITING = "waiting for its grant"
+ENDED = "cannot present it: its grant was revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Asked:
-    """``pause`` in seconds until the next time; ``answer``: why the service did not sign."""
+    """``pause`` in seconds until the next time, 0 to begin with; ``answer``: why the service did not sign, as it said
+    last."""
 
     again: datetime.datetime
     pause: float
@@ -111,10 +117,10 @@ class Admission:
         which is no reason to ask less often."""
         now = self._now()
         for name in attachments:
-            before = self._asked.get(name)
-            pause = FIRST_PAUSE if before is None or not reached else min(before.pause * 2, LONGEST_PAUSE)
+            before = self._asked.get(name, _Asked(now, 0))
+            pause = min(max(before.pause * 2, FIRST_PAUSE), LONGEST_PAUSE) if reached else FIRST_PAUSE
             again = now + datetime.timedelta(seconds=pause)
-            self._asked[name] = _Asked(again, pause, refused.get(name, ""))
+            self._asked[name] = _Asked(again, pause, refused.get(name, "") if reached else before.answer)
         self._last = None
 
     def revoke(self) -> bool:
@@ -127,10 +133,16 @@ class Admission:
         return True
 
     def enrolled(self, certificate: str) -> None:
-        """The host has another certificate, by its serial number."""
+        """The host was enrolled anew; its certificate has this serial number."""
         self._certificate = certificate
         self._ledger.revoke(None)
         self._last = None
+
+    def renewed(self, certificate: str) -> None:
+        """The host's certificate has another serial number. What was revoked stays so: that takes an operator."""
+        self._certificate = certificate
+        if self._ledger.revoked is not None:
+            self._ledger.revoke(certificate)
 
     def pause(self, verdict: Verdict) -> float:
         """Seconds until the verdict is due."""
@@ -153,11 +165,11 @@ class Admission:
             )
             return Verdict({spec.id: refusal for spec in want.attachments})
         if want.authorities != self._authorities:
-            if self._trust.learn(want.authorities, now):
-                self._told_roots(self._trust.roots)
-            self._authorities = want.authorities
-        if current and self._document is not want:  # whatever kept the service from signing may be over
-            self._asked = {name: asked for name, asked in self._asked.items() if not asked.answer}
+            self._learn(want.authorities, now)
+        if current and self._document is not want:
+            for asked in self._asked.values():
+                if asked.answer:  # whatever kept the service from signing may be over; until it says so, it is not
+                    asked.again, asked.pause = now, 0
             self._document = want
         case = _Case(self, want, now)
         for spec in want.attachments:
@@ -168,6 +180,15 @@ class Admission:
             for name in [name for name in self._asked if name not in present]:
                 del self._asked[name]
         return Verdict(case.refused, tuple(case.asking), min(case.due, default=NEVER))
+
+    def _learn(self, authorities: tuple[bytes, ...], now: datetime.datetime) -> None:
+        self._authorities = authorities
+        if not self._trust.learn(authorities, now):
+            return
+        try:
+            self._told_roots(self._trust.roots)
+        except HostFailure as error:
+            log.warning("cannot keep the new roots, they are learnt again after a restart: %s", error)
 
     def _to_ask(self, names: Collection[AttachmentId], now: datetime.datetime) -> list[AttachmentId]:
         return [name for name in names if name not in self._asked or self._asked[name].again <= now]
@@ -224,9 +245,10 @@ class _Case:
         if signed.serial in self._revoked:
             # From now on its number is too low, so that an older document, without the word of it, does not revive it.
             entry = self._ledger.entry(spec.id)
-            floor = max(entry.floor, signed.grant.sequence + 1)
-            self._ledger.change(spec.id, replace(entry, floor=floor, certificate=b""))
-            raise GrantRefused("cannot present it: its grant was revoked", code="grant-revoked")
+            if signed.grant.attachment == spec.id and signed.grant.sequence >= entry.floor:
+                floor = max(entry.floor, signed.grant.sequence + 1)
+                self._ledger.change(spec.id, replace(entry, floor=floor, certificate=b"", revoked=True))
+            raise GrantRefused(ENDED, code=REVOKED)
         check_terms(signed.grant, self._host, spec, self._guests.get(spec.guest), self._shares.get(spec.share))
         floor = self._ledger.entry(spec.id).floor
         if signed.grant.sequence < floor:
@@ -244,7 +266,8 @@ class _Case:
     def _accept(self, name: AttachmentId, signed: SignedGrant, certificate: bytes) -> None:
         entry = self._ledger.entry(name)
         if entry.certificate != certificate:
-            self._ledger.change(name, replace(entry, floor=signed.grant.sequence, certificate=certificate))
+            known = replace(entry, floor=signed.grant.sequence, certificate=certificate, revoked=False)
+            self._ledger.change(name, known)
             self._ledger.settle(name, signed.key)
             self._asked.pop(name, None)
 
@@ -260,6 +283,8 @@ class _Case:
 
     def _refuse(self, name: AttachmentId, refusal: Refusal | None) -> None:
         asked = self._asked.get(name)
+        if refusal is None and self._ledger.entry(name).revoked:
+            refusal = Refusal(REVOKED, ENDED)
         if asked is not None and asked.answer:
             refusal = Refusal(refusal.code if refusal else MISSING, asked.answer)
         self.refused[name] = refusal or Refusal(MISSING, WAITING, waiting=True)

@@ -30,11 +30,12 @@ FLOOR_DAYS = 30
 class Entry:
     """One attachment. ``floor``: grants below this sequence number are refused. ``certificate``: the best grant that
     was verified (DER), b"" if none. ``left_at``: when it was gone from the document, in seconds since 1970, 0 while it
-    is there."""
+    is there. ``revoked``: the last grant was, and none has come since."""
 
     floor: int = 0
     certificate: bytes = b""
     left_at: float = 0
+    revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +134,20 @@ class Ledger:
             log.warning("cannot read the keys of grants in %s: %s", self._keys, error)
             return
         for path in found:
-            self._load_key(path)
+            if path.suffix == ".part":
+                self._remove(path)
+            else:
+                self._load_key(path)
 
     def _load_key(self, path: Path) -> None:
         try:
             key = load_key(path.read_bytes())
-        except (OSError, Invalid) as error:
+        except OSError as error:
             log.warning("cannot read the key %s: %s", path, error)
+            return
+        except Invalid as error:
+            log.warning("cannot use the key %s, it is removed: %s", path, error)
+            self._remove(path)
             return
         attachment = AttachmentId(path.name[:36])
         self._prints.setdefault(attachment, {})[key_print(key.public_key())] = key
@@ -150,19 +158,23 @@ class Ledger:
 
     def _drop_key(self, attachment: AttachmentId, digest: bytes) -> None:
         self._prints[attachment].pop(digest, None)
+        self._remove(self._key_path(attachment, digest))
+
+    def _remove(self, path: Path) -> None:
         if self._reading:
             return
         try:
-            self._key_path(attachment, digest).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("cannot remove a key of attachment %s: %s", attachment, error)
+            log.warning("cannot remove %s: %s", path, error)
 
     def _write(self, path: Path, content: bytes) -> None:
         """Whole or not at all, but not waiting for the disk: what a power cut takes is asked for anew."""
         if self._reading:
             return
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mode is for the last of a path alone
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             part = path.with_name(path.name + ".part")
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(part, flags, 0o600), "wb") as file:

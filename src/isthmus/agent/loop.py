@@ -329,8 +329,7 @@ class Agent:
                 log.warning("cannot fetch what should be on host %s: %s", self.host, told("fetch", failure))
                 await asyncio.sleep(self._tempo.retry)
                 continue
-            if document is not None:
-                self._fetched = True
+            self._fetched = True  # no document: the one in hand is the newest
             if document is not None and document != self._want:
                 self._take(document)
                 self._unsaved.set()

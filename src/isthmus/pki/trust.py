@@ -126,8 +126,8 @@ class Trust:
         for one, word in ((issuer, "the issuer that signed it"), (root, "its root")):
             if one is None or not _is_current(one, now):
                 raise GrantRefused(
-                    f"cannot take the grant: {word} is not valid at {_shown(now)}: check this host's clock, or sign "
-                    "anew after `isthmus ca rotate`",
+                    f"cannot take the grant: {word} is not valid at this time: check this host's clock, or sign anew "
+                    "after `isthmus ca rotate`",
                     code="grant-expired",
                 )
         return signed
@@ -209,15 +209,16 @@ def _signed(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> Si
 
 
 def _check_time(signed: SignedGrant, now: datetime.datetime) -> None:
+    # The sentences do not say what time it is here: the same refusal would be news each time that it is found.
     if now < signed.not_before:
         raise GrantRefused(
-            f"cannot take the grant: it is valid from {_shown(signed.not_before)} on, and here it is {_shown(now)}: "
-            "the clocks of this host and the service differ: set them by NTP",
+            f"cannot take the grant: it is valid from {_shown(signed.not_before)} on, which has not come here yet: the "
+            "clocks of this host and the service differ: set them by NTP",
             code="grant-not-yet-valid",
         )
     if now > signed.not_after:
         raise GrantRefused(
-            f"cannot take the grant: it ended at {_shown(signed.not_after)}, and here it is {_shown(now)}",
+            f"cannot take the grant: it ended at {_shown(signed.not_after)}",
             code="grant-expired",
         )
 
