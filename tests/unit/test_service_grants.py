@@ -155,6 +155,19 @@ def test_renewing_takes_nothing_away_before_the_new_one_is_there(store: Store, a
     assert document.revoked == (), "the agent keeps what it has, and asks"
 
 
+def test_revoking_ends_also_those_that_the_host_may_still_have_instead(store: Store, attachment: AttachmentRow) -> None:
+    """A host that was away does not know what took the place of its grant, and would present it until it ends."""
+    sign(store, attachment.id)
+    sign(store, attachment.id)
+    with store.write() as tx:
+        grants.allow(tx, attachment.id)
+        grants.revoke(tx, attachment.id, "stolen")
+    with store.read() as tx:
+        serials = sorted(grant.serial for grant in tx.all(GrantRow))
+    assert len(serials) == 2
+    assert kit.desired(store).revoked == tuple(serials)
+
+
 def test_detaching_ends_it(store: Store, attachment: AttachmentRow) -> None:
     sign(store, attachment.id)
     with store.write() as tx:

@@ -169,7 +169,8 @@ def documented(
     tx: ReadTx, host: HostName, attachments: Iterable[AttachmentRow]
 ) -> tuple[dict[AttachmentId, bytes], tuple[str, ...]]:
     """The grants in force of these attachments, and the serial numbers of those that ended before their time."""
-    wanted = {row.id for row in attachments if row.status != AttachmentStatus.DETACHING}
+    rows = [row for row in attachments if row.status != AttachmentStatus.DETACHING]
+    wanted, barred = {row.id for row in rows}, {row.id for row in rows if row.barred}
     newest: dict[AttachmentId, GrantRow] = {}
     revoked = []
     for grant in tx.all(GrantRow, host=host):
@@ -178,7 +179,7 @@ def documented(
         if grant.ended_at is None:
             best = newest.get(grant.attachment)
             newest[grant.attachment] = grant if best is None or grant.sequence > best.sequence else best
-        elif grant.reason != SUPERSEDED:
+        elif grant.reason != SUPERSEDED or grant.attachment in barred:  # the host may not have seen what superseded it
             revoked.append(grant.serial)
     return {name: grant.certificate for name, grant in sorted(newest.items())}, tuple(sorted(revoked))
 
