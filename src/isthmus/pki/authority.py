@@ -119,16 +119,16 @@ def certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
         raise Invalid(f"cannot read the certificates: more than {MAX_FILE} bytes")
     try:
         return tuple(x509.load_pem_x509_certificates(pem))
-    except ValueError as error:
-        raise Invalid("cannot read the certificates: not PEM") from error
+    except (ValueError, x509.InvalidVersion) as error:
+        raise Invalid("cannot read the certificates: not X.509 in PEM") from error
 
 
 def pem_of(ders: Sequence[bytes]) -> bytes:
     """Certificates (DER) as PEM text. Raises ``Invalid``."""
     try:
         return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in ders)
-    except ValueError as error:
-        raise Invalid("cannot read the certificates: not DER") from error
+    except (ValueError, x509.InvalidVersion) as error:
+        raise Invalid("cannot read the certificates: not X.509 in DER") from error
 
 
 def ders_of(pem: bytes) -> tuple[bytes, ...]:

@@ -30,6 +30,7 @@ def host_of(der: bytes) -> HostName:
         x509.ExtensionNotFound,
         x509.DuplicateExtension,
         x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
     ) as error:
         raise Invalid("cannot read the host's certificate: it names no host", field="certificate") from error
     if len(uris) != 1 or not uris[0].startswith(profile.HOST_URI):

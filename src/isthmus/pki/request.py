@@ -15,6 +15,9 @@ from isthmus.model.errors import Invalid
 MAX_REQUEST = 4 * 1024
 MAX_NAME = 64
 
+_ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+"""The AlgorithmIdentifier ecdsa-with-SHA256 (RFC 5758), which has no parameters."""
+
 
 def new_key() -> ec.EllipticCurvePrivateKey:
     """A new key on P-256."""
@@ -60,16 +63,27 @@ def read_request(der: bytes) -> ec.EllipticCurvePublicKey:
         key = request.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise Invalid("cannot read the certificate request: its key is not one on P-256", field="request")
-        if not isinstance(request.signature_hash_algorithm, hashes.SHA256):
-            raise Invalid("cannot read the certificate request: it is not signed with SHA-256", field="request")
-        key.verify(request.signature, request.tbs_certrequest_bytes, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature as error:
-        raise Invalid(
-            "cannot take the certificate request: it is not signed by its own key", field="request"
-        ) from error
+        held = is_signed(key, der, request.tbs_certrequest_bytes, request.signature)
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Invalid("cannot read the certificate request: not PKCS #10 in DER", field="request") from error
+    if not held:
+        raise Invalid(
+            "cannot take the certificate request: it is not signed by its own key with ECDSA and SHA-256",
+            field="request",
+        )
     return key
+
+
+def is_signed(key: ec.EllipticCurvePublicKey, der: bytes, body: bytes, signature: bytes) -> bool:
+    """``der``, a certificate or a request, is ``body`` signed by ``key`` with ECDSA and SHA-256, in the one encoding
+    that this has. The bytes around the body are under no signature, so they are compared."""
+    if not der.endswith(body + _ECDSA_SHA256 + bytes((0x03, (len(signature) + 1) & 0xFF, 0)) + signature):
+        return False
+    try:
+        key.verify(signature, body, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def key_print(key: ec.EllipticCurvePublicKey) -> bytes:

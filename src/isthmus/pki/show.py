@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
@@ -20,7 +21,23 @@ _PURPOSES = {
 
 
 def describe(certificate: x509.Certificate) -> str:
-    """The certificate in lines of text. A tuple that cannot be read is told, not raised."""
+    """The certificate in lines of text. A tuple that cannot be read is told, not raised. Raises ``Invalid`` for a
+    certificate whose other parts cannot be read."""
+    try:
+        return "\n".join(_lines(certificate)) + "\n"
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
+        raise Invalid(f"cannot show the certificate: it is not X.509 as we know it: {error}") from error
+
+
+def _lines(certificate: x509.Certificate) -> list[str]:
     key, algorithm = certificate.public_key(), certificate.signature_algorithm_oid
     lines = [
         "Certificate:",
@@ -36,7 +53,7 @@ def describe(certificate: x509.Certificate) -> str:
     lines.append(f"    Fingerprint:    SHA-256 {certificate.fingerprint(hashes.SHA256()).hex()}")
     for extension in certificate.extensions:
         lines += _extension(extension)
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _extension(extension: x509.Extension[x509.ExtensionType]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtensionOID
 from isthmus.model.errors import Invalid, Refused
 from isthmus.model.grant import SignedGrant
 from isthmus.pki import profile
-from isthmus.pki.request import key_print
+from isthmus.pki.request import is_signed, key_print
 
 MOST_AUTHORITIES = 64
 """Certificates that are looked at in one list."""
@@ -55,6 +55,7 @@ class Trust:
     def __init__(self, roots: Iterable[bytes]) -> None:
         self._roots: dict[bytes, x509.Certificate] = {}
         self._issuers: dict[bytes, x509.Certificate] = {}
+        self._retired: set[bytes] = set()
         self._grants: dict[bytes, _Known] = {}
         for der in roots:
             root = _authority(der)
@@ -73,15 +74,18 @@ class Trust:
         issuers. What is no authority's certificate, or vouched for by nobody, is passed over.
 
         Authorities that the list no longer has are forgotten, unless its newest issuer is older than the newest known:
-        an authority that was restored from a backup takes nothing away. Returns whether the roots changed.
+        an authority that was restored from a backup takes nothing away. A forgotten issuer is not believed again: its
+        key may be known to others. Returns whether the roots changed.
         """
         listed = [found for der in list(certificates)[:MOST_AUTHORITIES] if (found := _authority(der)) is not None]
         before = set(self._roots)
         roots = self._linked(listed, now)
         issuers = {
-            _fingerprint(one): one
+            name: one
             for one in listed
-            if _length(one) == 0 and any(_signs(root, one) for root in roots.values())
+            if _length(one) == 0
+            and (name := _fingerprint(one)) not in self._retired
+            and any(_signs(root, one) for root in roots.values())
         }
         if not issuers:
             return False
@@ -92,6 +96,7 @@ class Trust:
         else:
             named = {_print(one) for one in listed if _signs(one, one)}
             self._roots = {key: root for key, root in roots.items() if key in named} or roots
+            self._retired |= self._issuers.keys() - issuers.keys()
             self._issuers = issuers
         return set(self._roots) != before
 
@@ -253,15 +258,10 @@ def _signs(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     if issuer.subject != certificate.issuer:
         return False
     key = issuer.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
-        certificate.signature_hash_algorithm, hashes.SHA256
-    ):
+    if not isinstance(key, ec.EllipticCurvePublicKey):
         return False
-    try:
-        key.verify(certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        return False
-    return True
+    der = certificate.public_bytes(Encoding.DER)
+    return is_signed(key, der, certificate.tbs_certificate_bytes, certificate.signature)
 
 
 def _length(certificate: x509.Certificate) -> int | None:
