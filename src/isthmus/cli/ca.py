@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from cryptography import x509
 
-from isthmus.cli.output import when
+from isthmus.cli.output import Format, when
 from isthmus.cli.session import Session, noun_app, verb
 from isthmus.model.config import Config
-from isthmus.model.errors import HostFailure, Invalid
-from isthmus.pki import keep
+from isthmus.model.errors import HostFailure, Invalid, Refused
+from isthmus.pki import keep, profile
 from isthmus.pki.authority import Authority
 
 app = noun_app("The authority: what signs grants and hosts' certificates. On the service's machine, as its user.")
@@ -78,22 +78,60 @@ def rotate(
     cli.out.say(f"a new issuer signs, until {when(made.issuer.not_valid_after_utc)}")
 
 
-@verb(app, "retire", "isthmus ca retire")
-def retire(cli: Session) -> None:
-    """Leave only the newest root and issuer. Grants and certificates of others are refused from then on: do it when
-    all have been renewed."""
-    dropped = keep.retire(directory(cli.config))
-    cli.out.say(f"{len(dropped)} older certificates are retired")
+@verb(app, "retire", "isthmus ca retire", "isthmus ca retire --at-once")
+def retire(
+    cli: Session,
+    *,
+    at_once: Annotated[
+        bool,
+        typer.Option("--at-once", help="a key may be known: hosts whose certificate is not renewed must enrol again"),
+    ] = False,
+) -> None:
+    """Leave only the newest root and issuer. Grants and hosts' certificates of older ones are refused from then on, so
+    it is not done before they have ended. Restart the service afterwards: it then takes no host of theirs."""
+    place = directory(cli.config)
+    from_then = keep.retirable(Authority.load(place), cli.config.grants.span)
+    if _now() < from_then and not at_once:
+        raise Refused(
+            f"cannot retire the older issuers before {when(from_then)}: until then there may be hosts and grants that "
+            "only they vouch for, and those hosts would have to enrol again: wait, or use --at-once if a key may be "
+            "known",
+            code="authority-in-use",
+        )
+    cli.out.say(f"{len(keep.retire(place))} older certificates are retired; restart the service")
 
 
 @verb(app, "show", "isthmus ca show")
 def show(cli: Session) -> None:
-    """Show the authority's certificates, and until when they are good."""
+    """Show the authority's certificates, until when they are good, and what to do next."""
     authority = Authority.load(directory(cli.config))
     rows = [
         [_role(authority, one), one.subject.rfc4514_string(), when(one.not_valid_after_utc)] for one in authority.known
     ]
-    cli.out.table(["role", "subject", "good until"], rows)
+    if cli.out.form is Format.TABLE:
+        cli.out.table(["role", "subject", "good until"], rows)
+    else:
+        titles = ("role", "subject", "not_after")
+        serials = [f"{one.serial_number:x}" for one in authority.known]
+        found = [
+            {"serial": serial, **dict(zip(titles, row, strict=True))} for serial, row in zip(serials, rows, strict=True)
+        ]
+        cli.out.document(found, serials)
+    cli.out.say(f"next: {advice(authority, now=_now(), lifetime=cli.config.grants.span)}")
+
+
+def advice(authority: Authority, *, now: datetime.datetime, lifetime: datetime.timedelta) -> str:
+    """What is to be done with the authority next, and when."""
+    root, issuer = authority.root_certificates[0], authority.issuer
+    issuer_end, root_end = issuer.not_valid_after_utc, root.not_valid_after_utc
+    if issuer_end == root_end and issuer_end - issuer.not_valid_before_utc > profile.ISSUER_LIFE * 2:
+        return f"nothing until {when(root_end)}; its root's key was discarded, so it cannot be rotated"
+    if keep.older_issuers(authority):
+        from_then = keep.retirable(authority, lifetime)
+        return "isthmus ca retire" if now >= from_then else f"isthmus ca retire, from {when(from_then)} on"
+    if root_end - now < profile.ISSUER_LIFE:
+        return f"isthmus ca rotate --root, before {when(issuer_end)}"
+    return f"isthmus ca rotate, before {when(issuer_end)}"
 
 
 def _role(authority: Authority, one: x509.Certificate) -> str:

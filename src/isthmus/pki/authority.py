@@ -47,10 +47,7 @@ class Authority:
             known = certificates((directory / AUTHORITIES).read_bytes())
             issuer, key = certificates(pem)[0], load_key(pem)
         except FileNotFoundError as error:
-            raise Unavailable(
-                f"cannot sign: there is no authority in {directory}: make one with `isthmus ca init`",
-                code="authority-unavailable",
-            ) from error
+            raise none_in(directory) from error
         except (OSError, Invalid, IndexError) as error:
             raise Unavailable(
                 f"cannot sign: the authority in {directory} cannot be read: {error}", code="authority-unavailable"
@@ -111,6 +108,14 @@ class Authority:
                 f"{self.issuer.not_valid_after_utc:%Y-%m-%d}: make a new one with `isthmus ca rotate`",
                 code="authority-unavailable",
             )
+
+
+def none_in(directory: Path) -> Unavailable:
+    """There is no authority in ``directory``."""
+    return Unavailable(
+        f"cannot sign: there is no authority in {directory}: make one with `isthmus ca init`",
+        code="authority-unavailable",
+    )
 
 
 def certificates(pem: bytes) -> tuple[x509.Certificate, ...]:

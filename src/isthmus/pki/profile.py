@@ -33,6 +33,8 @@ GRANT_USE_OID = x509.ObjectIdentifier("2.25.280417874786072014627077448301362560
 VERSION = 1
 MAX_TUPLE = 8 * 1024
 MAX_CERTIFICATE = 16 * 1024
+MOST_AUTHORITIES = 64
+"""Roots, links and issuers that are looked at in one list."""
 MAX_LIMIT = (1 << 53) - 1
 """The greatest whole number that every JSON reader takes as it is."""
 

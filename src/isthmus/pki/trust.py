@@ -18,8 +18,6 @@ from isthmus.model.grant import SignedGrant
 from isthmus.pki import profile
 from isthmus.pki.request import is_signed, key_print
 
-MOST_AUTHORITIES = 64
-"""Certificates that are looked at in one list."""
 MOST_REMEMBERED = 20_000
 
 _ALLOWED = frozenset(
@@ -77,7 +75,9 @@ class Trust:
         an authority that was restored from a backup takes nothing away. A forgotten issuer is not believed again: its
         key may be known to others. Returns whether the roots changed.
         """
-        listed = [found for der in list(certificates)[:MOST_AUTHORITIES] if (found := _authority(der)) is not None]
+        listed = [
+            found for der in list(certificates)[: profile.MOST_AUTHORITIES] if (found := _authority(der)) is not None
+        ]
         before = set(self._roots)
         roots = self._linked(listed, now)
         issuers = {
