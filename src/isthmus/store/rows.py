@@ -23,21 +23,30 @@ from isthmus.model.names import (
     ShareId,
     SnapshotId,
     TypeName,
+    new_id,
 )
 from isthmus.model.share import Filesystem, Power
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
+from isthmus.store.records import RECORD_KINDS, RecordRow
+
+ZONE = "nova"
+"""The availability zone of a host that says none: what OpenStack calls its own."""
 
 EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
-    """``desired`` is the revision of the host's document, ``applied`` that of the document behind its last report."""
+    """``desired`` is the revision of the host's document, ``applied`` that of the document behind its last report.
+    ``zone``: its availability zone. ``disabled``: no new share is put there."""
 
     name: HostName
     desired: int = 0
     applied: int = 0
     seen_at: datetime.datetime | None = None
+    zone: str = ZONE
+    disabled: bool = False
+    disabled_reason: str = ""
     revision: int = 0
     created_at: datetime.datetime = EPOCH
 
@@ -63,11 +72,16 @@ class PoolRow:
 
 @dataclass(frozen=True, slots=True)
 class TypeRow:
-    """A kind of share."""
+    """A kind of share. ``uuid``: what the Shared File Systems API knows it by; ``specs``: its extra specs there.
+    ``public``: every project may use it, else those that an ``AllowedRow`` names."""
 
     name: TypeName
     filesystem: Filesystem = Filesystem.BTRFS
     checksums: bool = False
+    uuid: str = field(default_factory=new_id)
+    description: str = ""
+    public: bool = True
+    specs: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created_at: datetime.datetime = EPOCH
 
@@ -76,7 +90,12 @@ class TypeRow:
 class ShareRow:
     """``size`` is what should be, ``actual`` what the host last saw (0 before). ``reverts`` counts the reverts asked
     for, ``reverted`` those that are done. ``made``: it has existed on its host. ``public``: other projects may read of
-    it."""
+    it. ``placed``: a pool was found for it; one without was refused by all of them, ``pool`` says by which last.
+
+    Of the Shared File Systems API: ``user`` asked for it; ``shown``: the status that is shown in place of ``status``
+    while something else goes on with it (``awaiting_transfer``), or that the operator set; ``task``: a task state;
+    ``deleted_until``: it is in the recycle bin until then.
+    """
 
     id: ShareId
     project: ProjectId
@@ -98,6 +117,18 @@ class ShareRow:
     reverts: int = 0
     reverted: int = 0
     public: bool = False
+    user: str = ""
+    description: str = ""
+    proto: str = "NFS"
+    placed: bool = True
+    shown: str = ""
+    task: str = ""
+    mount_name: str = ""
+    group: str | None = None
+    network: str | None = None
+    member: str | None = None
+    deleted_until: datetime.datetime | None = None
+    updated_at: datetime.datetime | None = None
     wanted: int = 0
     revision: int = 0
     created_at: datetime.datetime = EPOCH
@@ -105,7 +136,7 @@ class ShareRow:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
-    """A snapshot; its project is its share's."""
+    """A snapshot; its project is its share's. ``size``: the share's in bytes when it was taken."""
 
     id: SnapshotId
     share: ShareId
@@ -115,6 +146,12 @@ class SnapshotRow:
     reason: str = ""
     code: str = ""
     made: bool = False
+    user: str = ""
+    description: str = ""
+    size: int = 0
+    shown: str = ""
+    group_snapshot: str | None = None
+    updated_at: datetime.datetime | None = None
     wanted: int = 0
     revision: int = 0
     created_at: datetime.datetime = EPOCH
@@ -122,7 +159,8 @@ class SnapshotRow:
 
 @dataclass(frozen=True, slots=True)
 class GuestRow:
-    """``state`` is None while its hypervisor process does not answer. ``last_slot``: the slot given out last."""
+    """``state`` is None while its hypervisor process does not answer. ``last_slot``: the slot given out last.
+    ``addresses``: IP addresses on its own networks, by which access rules may name it."""
 
     id: GuestId
     project: ProjectId
@@ -132,6 +170,7 @@ class GuestRow:
     state: GuestState | None = None
     plugs: frozenset[str] = frozenset()
     last_slot: int = 0
+    addresses: frozenset[str] = frozenset()
     revision: int = 0
     created_at: datetime.datetime = EPOCH
 
@@ -139,7 +178,8 @@ class GuestRow:
 @dataclass(frozen=True, slots=True)
 class AttachmentRow:
     """A share in a guest's name space; its project is that of both. ``user``: the id of who asked for it. ``sequence``:
-    that of its last grant. ``barred``: why it gets no grant any more, "" if it does."""
+    that of its last grant. ``barred``: why it gets no grant any more, "" if it does. ``rule``: the access rule that it
+    comes from and goes with, None if it was asked for by itself."""
 
     id: AttachmentId
     share: ShareId
@@ -156,6 +196,7 @@ class AttachmentRow:
     user: str = ""
     sequence: int = 0
     barred: str = ""
+    rule: str | None = None
     wanted: int = 0
     revision: int = 0
     created_at: datetime.datetime = EPOCH
@@ -261,7 +302,7 @@ class EventRow:
 
 StatusRow = ShareRow | SnapshotRow | AttachmentRow
 KeptRow = HostRow | PoolRow | TypeRow | ShareRow | SnapshotRow | GuestRow | AttachmentRow
-SilentRow = GrantRow | CertificateRow | TokenRow | AuthorityRow
+SilentRow = GrantRow | CertificateRow | TokenRow | AuthorityRow | RecordRow
 """Rows that no event is about: the audit tells what became of them."""
 Row = KeptRow | SilentRow
 
@@ -277,15 +318,22 @@ KINDS: Mapping[type[Any], str] = {
     CertificateRow: "certificate",
     TokenRow: "token",
     AuthorityRow: "authority",
+    **RECORD_KINDS,
 }
+
+
+PRIMARY: Mapping[type[Any], str] = {
+    HostRow: "name",
+    PoolRow: "name",
+    TypeRow: "name",
+    GrantRow: "serial",
+    CertificateRow: "serial",
+    TokenRow: "digest",
+    AuthorityRow: "fingerprint",
+}
+"""Names of the primary keys that are not ``id``."""
 
 
 def key_of(row: Row) -> str:
     """The row's primary key."""
-    if isinstance(row, HostRow | PoolRow | TypeRow):
-        return row.name
-    if isinstance(row, GrantRow | CertificateRow):
-        return row.serial
-    if isinstance(row, TokenRow):
-        return row.digest
-    return row.fingerprint if isinstance(row, AuthorityRow) else row.id
+    return str(getattr(row, PRIMARY.get(type(row), "id")))

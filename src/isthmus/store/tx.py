@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from isthmus.model.errors import Conflict, NotFound
 from isthmus.model.names import HostName
 from isthmus.model.status import Status, check_move
-from isthmus.store import schema
+from isthmus.store import record_tables, schema
+from isthmus.store.query import Query, narrowed, ordered
 from isthmus.store.reach import EVERYTHING, Reach
+from isthmus.store.records import LockRow
 from isthmus.store.rows import (
     KINDS,
     AuditRow,
@@ -95,11 +97,58 @@ class ReadTx:
         query = query.order_by(table.c.id).limit(limit)
         return self._rows(AuditRow, query)
 
+    def page(self, kind: type[Kept], query: Query) -> list[Kept]:
+        """The rows that the query asks for."""
+        table = schema.TABLES[kind]
+        return self._rows(kind, self._paged(table, sa.select(table), query))
+
+    def pick(self, kind: type[Row], names: Sequence[str], query: Query) -> list[tuple[Any, ...]]:
+        """These columns of the rows that the query asks for: lists of thousands need no more."""
+        table = schema.TABLES[kind]
+        found = self._connection.execute(self._paged(table, sa.select(*(table.c[name] for name in names)), query))
+        return found.all()  # type: ignore[return-value]
+
+    def count(self, kind: type[Row], query: Query) -> int:
+        """How many rows the query would find without its limit and offset."""
+        table = schema.TABLES[kind]
+        counted = sa.select(sa.func.count()).select_from(table).where(*narrowed(table, query), *self._within(table))
+        return int(self._connection.execute(counted).scalar_one())
+
+    def total(self, kind: type[Row], name: str, query: Query) -> tuple[int, int]:
+        """How many rows the query would find, and what this column of theirs adds up to."""
+        table = schema.TABLES[kind]
+        added = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.c[name]), 0))
+        count, amount = self._connection.execute(
+            added.select_from(table).where(*narrowed(table, query), *self._within(table))
+        ).one()
+        return int(count), int(amount)
+
+    def labels(self, owners: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The metadata of these objects, whose rows the caller has loaded: what is in reach is decided there."""
+        table = record_tables.LABELS
+        found: dict[str, dict[str, str]] = {}
+        if owners:
+            query = sa.select(table.c.owner, table.c.name, table.c.value).where(table.c.owner.in_(owners))
+            for owner, name, value in self._connection.execute(query.order_by(table.c.owner, table.c.name)):
+                found.setdefault(owner, {})[name] = value
+        return found
+
+    def locks_of(self, resources: Sequence[str], action: str) -> list[LockRow]:
+        """The locks on these objects, whose rows the caller has loaded: also those that other projects placed."""
+        table = record_tables.LOCKS
+        query = sa.select(table).where(table.c.resource.in_(resources), table.c.action == action)
+        return self._rows(LockRow, query.order_by(table.c.created_at, table.c.id)) if resources else []
+
     def promised(self, pool: str) -> int:
         """Bytes that the pool's shares may come to hold. A share that has not shrunk yet counts as large as it is."""
         shares = schema.SHARES
         largest = sa.case((shares.c.actual > shares.c.size, shares.c.actual), else_=shares.c.size)
-        return int(self._connection.execute(sa.select(sa.func.sum(largest)).where(shares.c.pool == pool)).scalar() or 0)
+        placed = (shares.c.pool == pool, shares.c.placed == sa.true())
+        return int(self._connection.execute(sa.select(sa.func.sum(largest)).where(*placed)).scalar() or 0)
+
+    def _paged(self, table: sa.Table, chosen: sa.Select[Any], query: Query) -> sa.Select[Any]:
+        chosen = chosen.where(*narrowed(table, query), *self._within(table)).order_by(*ordered(table, query))
+        return chosen.limit(query.limit).offset(query.offset or None)
 
     def _rows(self, kind: Callable[..., Value], query: sa.Select[Any]) -> list[Value]:
         found = self._connection.execute(query)
@@ -206,6 +255,20 @@ class Tx(ReadTx):
             self.tell(row, message)
         self._delete(row)
 
+    def label(self, owner: str, labels: Mapping[str, str]) -> None:
+        """The object has this metadata besides what it had, or in its place. The caller has loaded its row."""
+        table = record_tables.LABELS
+        if labels:
+            self.unlabel(owner, list(labels))
+            rows = [{"owner": owner, "name": name, "value": value} for name, value in labels.items()]
+            self._connection.execute(sa.insert(table), rows)
+
+    def unlabel(self, owner: str, names: Sequence[str] | None = None) -> None:
+        """The object has no metadata of these names any more; without names, none at all."""
+        table = record_tables.LABELS
+        gone = sa.delete(table).where(table.c.owner == owner)
+        self._connection.execute(gone if names is None else gone.where(table.c.name.in_(names)))
+
     def expire(self, kind: type[GrantRow | CertificateRow]) -> int:
         """The rows that have come to the end of their time are no longer in the database. Returns how many. Nothing
         that is in force has changed: it takes no revision and wakes nobody."""
@@ -255,6 +318,8 @@ class Tx(ReadTx):
     def _update(self, row: Kept, values: dict[str, Any]) -> Kept:
         self._check(row, f"change {KINDS[type(row)]} {key_of(row)}")
         table = schema.TABLES[type(row)]
+        if "revision" in values and "updated_at" in table.c:
+            values = {**values, "updated_at": self.now}
         self._reached(row, self._connection.execute(sa.update(table).where(*self._at(row)), values))
         if "revision" in values:
             self._mark(row)

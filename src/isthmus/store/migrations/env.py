@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from isthmus.store.schema import METADATA
+from isthmus.store.columns import METADATA
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True)
 with context.begin_transaction():
