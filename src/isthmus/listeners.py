@@ -9,6 +9,8 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from starlette.types import ASGIApp
+
 from isthmus.model.address import Address, TcpAddress, UnixAddress, parse_address
 from isthmus.model.config import Auth, Config
 from isthmus.model.errors import Invalid, IsthmusError, Refused
@@ -18,6 +20,7 @@ from isthmus.service.identity.certificate import CertificateVoucher
 from isthmus.service.identity.kernel import OpenVoucher, SocketVoucher
 from isthmus.service.identity.local import LocalVoucher
 from isthmus.service.keeper import Keeper
+from isthmus.service.manila.app import Faces, Manila
 from isthmus.service.policy import Policy
 from isthmus.service.routes import ROUTES, Access, Route
 from isthmus.service.server import listening
@@ -79,7 +82,10 @@ class Listeners:
             raise Invalid(f"cannot listen at {address}: service.listen is for this machine: write http", field="listen")
         self._vouchers.append(voucher)
         routes = filter(is_for_agents, ROUTES) if agents else ROUTES
-        app = build(self._service, voucher, self._policy, tuple(routes))
+        app: ASGIApp = build(self._service, voucher, self._policy, tuple(routes))
+        if not agents:
+            gateway = self._config.network.partition("/")[0]
+            app = Faces(app, Manila(self._service, voucher, self._policy, gateway=gateway))
         await stack.enter_async_context(listening(self._service, address, app=app, tls=tls))
         log.info("service: listening at %s", address)
 

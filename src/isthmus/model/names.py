@@ -25,6 +25,7 @@ GIB = 1 << 30
 MIB = 1 << 20
 MAX_SHARE_SIZE = 1 << 50
 MAX_TITLE = 255
+MAX_DESCRIPTION = 1023
 MAX_PLACE = 1024
 MAX_COMPONENT = 255
 MAX_DEPTH = 32
@@ -72,11 +73,11 @@ def parse_project(text: str, field: str = "project") -> ProjectId:
     return ProjectId(text)
 
 
-def parse_title(text: str, field: str = "name") -> str:
-    """A tenant's free name: at most 255 characters, nothing that a terminal or a log would act upon."""
+def parse_title(text: str, field: str = "name", *, most: int = MAX_TITLE) -> str:
+    """A tenant's free name: at most ``most`` (255) characters, nothing that a terminal or a log would act upon."""
     text = unicodedata.normalize("NFC", text)
-    if len(text) > MAX_TITLE:
-        raise Invalid(f"cannot use {_shown(text)} as {field}: longer than {MAX_TITLE} characters", field=field)
+    if len(text) > most:
+        raise Invalid(f"cannot use {_shown(text)} as {field}: longer than {most} characters", field=field)
     for character in text:
         if not _harmless(character):
             raise Invalid(

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from oslo_config import cfg
 from oslo_policy import policy
 
 from isthmus.model.caller import Caller, Way
 from isthmus.model.errors import Forbidden, Invalid
-from isthmus.service.routes import ROUTES, Access, Route
+from isthmus.service.routes import ROUTES, Access
 from isthmus.store.reach import EVERYTHING, Reach
 
 OPERATOR = "isthmus:operator"
@@ -41,15 +41,62 @@ _DEFAULTS: Mapping[tuple[Access, bool], str] = {
 _REMEMBERED = 10_000
 
 
-def default_of(route: Route) -> str:
+def default_of(route: Ruled) -> str:
     """The rule of a route unless the operator says otherwise."""
     return _DEFAULTS[route.access, route.writes]
+
+
+class Ruled(Protocol):
+    """A route of either API, as far as the policy looks at it."""
+
+    @property
+    def method(self) -> str:
+        """Of HTTP."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Its pattern."""
+        ...
+
+    @property
+    def access(self) -> Access:
+        """Who may use it by default."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """What it does."""
+        ...
+
+    @property
+    def rule(self) -> str:
+        """The name of its rule."""
+        ...
+
+    @property
+    def writes(self) -> bool:
+        """It may change something."""
+        ...
+
+
+def everything() -> tuple[Ruled, ...]:
+    """The routes of both APIs, one of each rule."""
+    from isthmus.service.manila.routes import ROUTES as THEIRS  # noqa: PLC0415 - it knows of this module
+
+    by_rule: dict[str, Ruled] = {}
+    routes: list[Ruled] = [*ROUTES, *THEIRS]
+    for route in routes:
+        known = by_rule.setdefault(route.rule, route)
+        if route.writes and not known.writes:
+            by_rule[route.rule] = route
+    return tuple(by_rule.values())
 
 
 class Policy:
     """The rules in force. A file that changes is read again."""
 
-    def __init__(self, path: Path | None = None, routes: Iterable[Route] = ROUTES) -> None:
+    def __init__(self, path: Path | None = None, routes: Iterable[Ruled] | None = None) -> None:
         """Raises ``Invalid`` for a file that cannot be read, or names a rule that does not exist."""
         conf = cfg.ConfigOpts()
         conf([], project="isthmus", default_config_files=[], default_config_dirs=[])
@@ -57,7 +104,7 @@ class Policy:
         self._enforcer = policy.Enforcer(conf, policy_file=str(self._path or "/nonexistent"))
         for name, (check, description) in BASE.items():
             self._enforcer.register_default(policy.RuleDefault(name, check, description=description))
-        for route in routes:
+        for route in everything() if routes is None else routes:
             described = policy.DocumentedRuleDefault(
                 route.rule, default_of(route), route.summary, [{"path": route.path, "method": route.method}]
             )
@@ -66,7 +113,7 @@ class Policy:
         self._outcomes: dict[tuple[object, ...], bool] = {}
         self._read()
 
-    def admit(self, route: Route, caller: Caller, path: Mapping[str, str]) -> Reach:
+    def admit(self, route: Ruled, caller: Caller, path: Mapping[str, str]) -> Reach:
         """What is in the caller's reach on this route. Raises ``Forbidden`` if he may not use it at all."""
         self._read()
         host = path.get("host", "")
@@ -131,12 +178,12 @@ class Policy:
 
 
 @cache
-def sample(routes: tuple[Route, ...] = ROUTES) -> str:
+def sample() -> str:
     """A ``policy.yaml`` with all rules as comments, which says what each is for."""
     lines = ["# Rules that differ from the defaults. Each line below is the default: remove its # to change it.", ""]
     for name, (check, description) in BASE.items():
         lines += [f"# {description}.", f'#"{name}": "{check}"', ""]
-    for route in routes:
+    for route in everything():
         lines += [f"# {route.summary}: {route.method} {route.path}", f'#"{route.rule}": "{default_of(route)}"', ""]
     return "\n".join(lines)
 

@@ -69,7 +69,7 @@ class ReadTx:
         return row
 
     def all(
-        self, kind: type[Kept], *, after: str = "", limit: int | None = None, **equal: str | Sequence[str] | None
+        self, kind: type[Kept], /, *, after: str = "", limit: int | None = None, **equal: str | Sequence[str] | None
     ) -> list[Kept]:
         """The rows whose columns equal ``equal`` (a sequence: are among its items; None: hold nothing), by ascending
         key, from beyond the key ``after``, at most ``limit``."""
@@ -268,6 +268,13 @@ class Tx(ReadTx):
         table = record_tables.LABELS
         gone = sa.delete(table).where(table.c.owner == owner)
         self._connection.execute(gone if names is None else gone.where(table.c.name.in_(names)))
+
+    def release(self, lock: LockRow) -> None:
+        """The lock is no longer in the database, whoever placed it: the caller may let go what it is on."""
+        table = record_tables.LOCKS
+        self.advance()
+        self._mark(lock)
+        self._connection.execute(sa.delete(table).where(table.c.id == lock.id))
 
     def expire(self, kind: type[GrantRow | CertificateRow]) -> int:
         """The rows that have come to the end of their time are no longer in the database. Returns how many. Nothing

@@ -27,9 +27,10 @@ def attach(
     sub_path: str = "",
     attachment_id: str | None = None,
     user: str = "",
+    rule: str | None = None,
 ) -> AttachmentRow:
-    """An attachment in ``attaching``, asked for by ``user``. With an ``attachment_id`` that exists with this content
-    already: that one.
+    """An attachment in ``attaching``, asked for by ``user``, or by an access ``rule``. With an ``attachment_id``
+    that exists with this content already: that one.
 
     Raises ``NotFound`` also for a share of another project than the guest's; ``Conflict`` for a share that the guest
     has already, a place that is taken, or a share that is not available; ``Refused`` for what no host could keep.
@@ -61,7 +62,9 @@ def attach(
     _check_reach(tx, subject, machine, doing)
     slot = next_slot(machine.last_slot, {other.slot for other in others})
     attachment = tx.add(
-        AttachmentRow(wanted, subject.id, machine.id, machine.project, slot, place, chosen, why, access, user=user),
+        AttachmentRow(
+            wanted, subject.id, machine.id, machine.project, slot, place, chosen, why, access, user=user, rule=rule
+        ),
         "asked for",
     )
     tx.measure(machine, last_slot=slot)
@@ -69,9 +72,16 @@ def attach(
     return attachment
 
 
-def detach(tx: Tx, attachment_id: str) -> AttachmentRow:
-    """The attachment in ``detaching``."""
+def detach(tx: Tx, attachment_id: str, *, by_rule: bool = False) -> AttachmentRow:
+    """The attachment in ``detaching``. Raises ``Conflict`` for one that an access rule would bring back at once."""
     attachment = tx.need(AttachmentRow, attachment_id)
+    if attachment.rule is not None and not by_rule:
+        raise Conflict(
+            f"cannot detach {attachment.id}: it comes from access rule {attachment.rule} of share {attachment.share}: "
+            "deny that rule",
+            code="attached-by-rule",
+            detail={"rule": attachment.rule},
+        )
     if attachment.status == AttachmentStatus.DETACHING:
         return attachment
     attachment = tx.want(tx.move(attachment, AttachmentStatus.DETACHING))

@@ -59,7 +59,7 @@ def desired_document(tx: ReadTx, name: str) -> Desired:
     host = tx.need(HostRow, name)
     pools = tx.all(PoolRow, host=name)
     guests = tx.all(GuestRow, host=name)
-    shares = tx.all(ShareRow, pool=[pool.name for pool in pools])
+    shares = [share for share in tx.all(ShareRow, pool=[pool.name for pool in pools]) if share.placed]
     snapshots = tx.all(SnapshotRow, share=[share.id for share in shares])
     attachments = tx.all(AttachmentRow, guest=[guest.id for guest in guests])
     granted, revoked = grants.documented(tx, host.name, attachments)

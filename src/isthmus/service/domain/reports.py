@@ -16,6 +16,7 @@ from isthmus.model.desired import Condition, Phase, PoolReport, Report, ShareRep
 from isthmus.model.names import PoolName, ShareId
 from isthmus.model.share import Filesystem
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
+from isthmus.service.domain import messages, rules
 from isthmus.service.domain.words import plain
 from isthmus.store.rows import (
     AttachmentRow,
@@ -59,7 +60,7 @@ def apply_report(tx: Tx, report: Report) -> None:
     guests = tx.all(GuestRow, host=host.name)
     look = _Look(report, _knows(host, report), _usable(report))
     made = [_pool(tx, pool, report.pools[pool.name]) for pool in pools if pool.name in report.pools]
-    shares = tx.all(ShareRow, pool=[pool.name for pool in pools])
+    shares = [share for share in tx.all(ShareRow, pool=[pool.name for pool in pools]) if share.placed]
     snapshots = tx.all(SnapshotRow, share=[share.id for share in shares])
     attachments = tx.all(AttachmentRow, guest=[guest.id for guest in guests])
     made += [_share(tx, share, look) for share in shares]
@@ -120,9 +121,13 @@ def _share(tx: Tx, share: ShareRow, look: _Look) -> bool:
     phase, reason, code = _said(seen.condition)
     if share.status == ShareStatus.DELETING:
         if phase == Phase.FAILED and look.aware(share.wanted):
+            if share.reason != reason:
+                messages.tell(tx, share, messages.Action.DELETE, reason)
             tx.move(share, ShareStatus.DELETING, reason, code)
         return False
     if phase == Phase.FAILED and look.aware(share.wanted):
+        if (share.status, share.reason) != (ShareStatus.ERROR, reason):
+            messages.of_failed_share(tx, share, reason)
         tx.move(share, ShareStatus.ERROR, reason, code)
     elif phase == Phase.PRESENT and seen.size == share.size and seen.generation >= share.reverts:
         made = not share.made
@@ -158,6 +163,8 @@ def _snapshot(tx: Tx, snapshot: SnapshotRow, look: _Look, homes: Mapping[ShareId
     phase, reason, code = _said(seen)
     if phase == Phase.FAILED and look.aware(snapshot.wanted):
         deleting = snapshot.status == SnapshotStatus.DELETING
+        if snapshot.reason != reason:
+            messages.tell(tx, snapshot, messages.Action.DELETE if deleting else messages.Action.CREATE, reason)
         tx.move(snapshot, SnapshotStatus.DELETING if deleting else SnapshotStatus.ERROR, reason, code)
     elif phase == Phase.PRESENT and snapshot.status != SnapshotStatus.DELETING:
         made = not snapshot.made
@@ -181,12 +188,16 @@ def _attachment(tx: Tx, attachment: AttachmentRow, look: _Look) -> None:
     if attachment.status == AttachmentStatus.DETACHING:
         if phase is None and aware:
             tx.move(attachment, AttachmentStatus.GONE)
+            if attachment.rule is not None:
+                rules.reconcile(tx, tx.need(ShareRow, attachment.share))
         elif phase == Phase.FAILED and aware:
             tx.move(attachment, AttachmentStatus.DETACHING, reason, code)
     elif phase is None or phase == Phase.WORKING:
         if aware and attachment.status in _SETTLED:
             tx.move(attachment, AttachmentStatus.ATTACHING, reason, code)
     elif phase != Phase.FAILED or aware:
+        if phase == Phase.FAILED and attachment.reason != reason:
+            messages.tell(tx, attachment, messages.Action.RULES, reason)
         tx.move(attachment, _ATTACHMENT[phase], reason, code)
 
 

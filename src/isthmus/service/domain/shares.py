@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from isthmus.model.errors import Conflict, Invalid, NotFound, Refused
 from isthmus.model.names import (
+    MAX_DESCRIPTION,
     PoolName,
     ProjectId,
     ShareId,
@@ -18,12 +21,28 @@ from isthmus.model.names import (
 )
 from isthmus.model.share import Power
 from isthmus.model.status import ShareStatus, SnapshotStatus
-from isthmus.service.domain import pools
+from isthmus.service.domain import pools, quotas
 from isthmus.service.domain.hosts import listed
 from isthmus.store.rows import AttachmentRow, PoolRow, ShareRow, SnapshotRow, TypeRow
 from isthmus.store.tx import ReadTx, Tx
 
 _STEADY = frozenset({ShareStatus.AVAILABLE, ShareStatus.ERROR})
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What only the Shared File Systems API says of a new share."""
+
+    user: str = ""
+    description: str = ""
+    proto: str = "NFS"
+    mount_name: str = ""
+    group: str | None = None
+    network: str | None = None
+    member: str | None = None
+
+
+NO_WORDS = Words()
 
 
 def create_share(
@@ -38,11 +57,13 @@ def create_share(
     source_snapshot: str | None = None,
     source_share: str | None = None,
     public: bool = False,
+    words: Words = NO_WORDS,
 ) -> ShareRow:
     """A share in ``creating``. With a ``share_id`` that exists with this content already: that share.
 
     Raises ``Invalid``, ``NotFound``; ``Conflict`` for an id in use or an origin that is not ready; ``Refused`` if the
-    pool cannot keep it; ``Exhausted`` if it has no room; ``Unavailable`` before its host has reported.
+    pool cannot keep it; ``Exhausted`` if it has no room, ``OverQuota`` if the project has none; ``Unavailable`` before
+    its host has reported.
     """
     home = tx.need(PoolRow, parse_slug(pool, "pool"))
     kind = tx.need(TypeRow, parse_slug(type_name, "type"))
@@ -60,11 +81,19 @@ def create_share(
         origin_share=origin_share,
         origin_snapshot=origin_snapshot,
         public=public,
+        user=words.user,
+        description=parse_title(words.description, "description", most=MAX_DESCRIPTION),
+        proto=words.proto,
+        mount_name=words.mount_name,
+        group=words.group,
+        network=words.network,
+        member=words.member,
     )
     known = tx.get(ShareRow, wanted.id)
     if known:
         return _same(known, wanted)
     doing = f"create share {wanted.id} in pool {home.name}"
+    check_quota(tx, doing, wanted, kind)
     pools.check_reported(home, doing)
     pools.check_filesystem(home, kind.filesystem, doing)
     if kind.checksums:
@@ -77,11 +106,39 @@ def create_share(
     return share
 
 
+def unplaced_share(tx: Tx, wanted: ShareRow, reason: str) -> ShareRow:
+    """A share that no pool takes: its owner sees it in ``error`` and can read why."""
+    return tx.move(tx.add(replace(wanted, placed=False), "asked for"), ShareStatus.ERROR, reason, "no-valid-pool")
+
+
+def check_quota(tx: ReadTx, doing: str, wanted: ShareRow, kind: TypeRow) -> None:
+    """Raise ``OverQuota`` unless there is room for one more such share."""
+    size = quotas.gib(wanted.size)
+    quotas.check(
+        tx,
+        doing,
+        wanted.project,
+        user=wanted.user,
+        type_id=kind.uuid,
+        shares=1,
+        gigabytes=size,
+    )
+    quotas.check(tx, doing, wanted.project, user=wanted.user, type_id=kind.uuid, per_share_gigabytes=size)
+
+
 def update_share(
-    tx: Tx, share_id: str, *, name: str | None = None, size: int | None = None, public: bool | None = None
+    tx: Tx,
+    share_id: str,
+    *,
+    name: str | None = None,
+    size: int | None = None,
+    public: bool | None = None,
+    description: str | None = None,
 ) -> ShareRow:
     """The share with this name, and for these to read of; if ``size`` is new, in ``extending`` or ``shrinking``."""
     share = tx.need(ShareRow, share_id)
+    if description is not None:
+        share = tx.change(share, description=parse_title(description, "description", most=MAX_DESCRIPTION))
     if name is not None:
         share = tx.change(share, name=parse_title(name))
     if public is not None:
@@ -104,10 +161,32 @@ def delete_share(tx: Tx, share_id: str) -> ShareRow:
     check_no_copies(tx, f"delete share {share.id}", origin_share=share.id)
     if share.status == ShareStatus.DELETING:
         return share
+    tx.unlabel(share.id)
+    if not share.placed:
+        return tx.move(tx.move(share, ShareStatus.DELETING), ShareStatus.GONE)
     home = tx.need(PoolRow, share.pool)
     share = tx.want(tx.move(share, ShareStatus.DELETING))
     tx.wake(home.host)
     return share
+
+
+def forget_share(tx: Tx, share_id: str) -> None:
+    """The share is no longer known; its data stays where it is. Raises ``Conflict`` while it has attachments or
+    snapshots."""
+    share = tx.need(ShareRow, share_id)
+    attachments = [row.id for row in tx.all(AttachmentRow, share=share.id)]
+    snapshots = [row.id for row in tx.all(SnapshotRow, share=share.id)]
+    if attachments or snapshots:
+        raise Conflict(
+            f"cannot unmanage share {share.id}: it has {listed('attachment', attachments)} and "
+            f"{listed('snapshot', snapshots)}: remove these first",
+            code="share-in-use",
+        )
+    check_no_copies(tx, f"unmanage share {share.id}", origin_share=share.id)
+    home = tx.need(PoolRow, share.pool)
+    tx.unlabel(share.id)
+    tx.remove(share, "no longer managed; its data stays in the pool")
+    tx.wake(home.host)
 
 
 def revert_share(tx: Tx, share_id: str, snapshot_id: str) -> ShareRow:
@@ -158,6 +237,10 @@ def _resize(tx: Tx, share: ShareRow, size: int) -> ShareRow:
     if size < share.actual:
         pools.check_power(home, share.filesystem, Power.SHRINK, doing)
     elif size > max(share.size, share.actual):
+        more = quotas.gib(size) - quotas.gib(share.size)
+        kind = tx.need(TypeRow, share.type).uuid
+        quotas.check(tx, doing, share.project, user=share.user, type_id=kind, gigabytes=more)
+        quotas.check(tx, doing, share.project, user=share.user, type_id=kind, per_share_gigabytes=quotas.gib(size))
         pools.check_room(tx, home, size - max(share.size, share.actual), doing)
     share = tx.move(share, ShareStatus.EXTENDING if size > share.size else ShareStatus.SHRINKING)
     share = tx.want(share, size=size)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from isthmus.model.errors import Conflict, NotFound
-from isthmus.model.names import SnapshotId, new_id, parse_title, parse_uuid
+from isthmus.model.names import MAX_DESCRIPTION, SnapshotId, new_id, parse_title, parse_uuid
 from isthmus.model.share import Power
 from isthmus.model.status import ShareStatus, SnapshotStatus
-from isthmus.service.domain import pools
+from isthmus.service.domain import pools, quotas
 from isthmus.service.domain.shares import check_no_copies
 from isthmus.store.rows import PoolRow, ShareRow, SnapshotRow
 from isthmus.store.tx import Tx
 
 
-def create_snapshot(tx: Tx, *, share: str, name: str = "", snapshot_id: str | None = None) -> SnapshotRow:
+def create_snapshot(
+    tx: Tx,
+    *,
+    share: str,
+    name: str = "",
+    snapshot_id: str | None = None,
+    description: str = "",
+    user: str = "",
+    group_snapshot: str | None = None,
+) -> SnapshotRow:
     """A snapshot in ``creating``. With a ``snapshot_id`` that exists with this content already: that snapshot.
 
     Raises ``Conflict`` unless the share is available, ``Refused`` if its file system takes no snapshots.
@@ -36,14 +45,30 @@ def create_snapshot(tx: Tx, *, share: str, name: str = "", snapshot_id: str | No
         )
     home = tx.need(PoolRow, subject.pool)
     pools.check_power(home, subject.filesystem, Power.SNAPSHOT, doing)
-    snapshot = tx.add(SnapshotRow(wanted, subject.id, subject.project, name=name), "asked for")
+    quotas.check(tx, doing, subject.project, user=user, snapshots=1, snapshot_gigabytes=quotas.gib(subject.size))
+    wanted_row = SnapshotRow(
+        wanted,
+        subject.id,
+        subject.project,
+        name=name,
+        description=parse_title(description, "description", most=MAX_DESCRIPTION),
+        user=user,
+        size=subject.size,
+        group_snapshot=group_snapshot,
+    )
+    snapshot = tx.add(wanted_row, "asked for")
     tx.wake(home.host)
     return snapshot
 
 
-def update_snapshot(tx: Tx, snapshot_id: str, *, name: str | None = None) -> SnapshotRow:
+def update_snapshot(
+    tx: Tx, snapshot_id: str, *, name: str | None = None, description: str | None = None
+) -> SnapshotRow:
     """The snapshot with this name."""
     snapshot = tx.need(SnapshotRow, snapshot_id)
+    if description is not None:
+        described = parse_title(description, "description", most=MAX_DESCRIPTION)
+        snapshot = tx.change(snapshot, description=described)
     return snapshot if name is None else tx.change(snapshot, name=parse_title(name))
 
 
@@ -57,6 +82,7 @@ def delete_snapshot(tx: Tx, snapshot_id: str) -> SnapshotRow:
     if share.revert_to == snapshot.id and share.reverted < share.reverts:
         raise Conflict(f"cannot {doing}: share {share.id} is being reverted to it", code="snapshot-in-use")
     check_no_copies(tx, doing, origin_snapshot=snapshot.id)
+    tx.unlabel(snapshot.id)
     snapshot = tx.want(tx.move(snapshot, SnapshotStatus.DELETING))
     tx.wake(tx.need(PoolRow, share.pool).host)
     return snapshot

@@ -1,0 +1,89 @@
+"""Metadata of shares, snapshots, export locations and subnets: one set of functions for all."""
+
+from __future__ import annotations
+
+from isthmus.model.errors import Forbidden, Invalid, NotFound
+from isthmus.service.manila import facts
+from isthmus.service.manila.ask import Ask
+from isthmus.store.records import SubnetRow
+from isthmus.store.rows import ShareRow, SnapshotRow
+from isthmus.store.tx import ReadTx, Tx
+from isthmus.wire.manila.shape import label
+
+
+def index(ask: Ask, tx: ReadTx) -> object:
+    """All of it."""
+    return {"metadata": _labels(tx, _owner(ask, tx))}
+
+
+def show(ask: Ask, tx: ReadTx) -> object:
+    """One item."""
+    key = ask.path["key"]
+    found = _labels(tx, _owner(ask, tx))
+    if key not in found:
+        raise NotFound("metadata item", key[:80])
+    return {"meta": {key: found[key]}}
+
+
+def add(ask: Ask, tx: Tx) -> object:
+    """These items besides those that are there."""
+    owner = _owner(ask, tx)
+    tx.label(owner, _given(ask))
+    return {"metadata": _labels(tx, owner)}
+
+
+def replace(ask: Ask, tx: Tx) -> object:
+    """These items and no others."""
+    owner = _owner(ask, tx)
+    given = _given(ask)
+    tx.unlabel(owner)
+    tx.label(owner, given)
+    return {"metadata": given}
+
+
+def put(ask: Ask, tx: Tx) -> object:
+    """One item."""
+    key, given = ask.path["key"], _given(ask)
+    if set(given) != {key}:
+        raise Invalid(f"cannot set {key[:80]}: the body names other items than the path", field="metadata")
+    return add(ask, tx)
+
+
+def delete(ask: Ask, tx: Tx) -> object:
+    """Without this item."""
+    key, owner = ask.path["key"], _owner(ask, tx)
+    if key not in _labels(tx, owner):
+        raise NotFound("metadata item", key[:80])
+    tx.unlabel(owner, [key])
+    return None
+
+
+def _given(ask: Ask) -> dict[str, str]:
+    found = {name: label(value) for name, value in ask.body.items()}
+    if any(len(value) > 1023 for value in found.values()):
+        raise Invalid("Metadata property value is greater than 1023 characters.", field="metadata")
+    return found
+
+
+def _labels(tx: ReadTx, owner: str) -> dict[str, str]:
+    return tx.labels([owner]).get(owner, {})
+
+
+def _owner(ask: Ask, tx: ReadTx) -> str:
+    """The id of what the path names, loaded: whose it is, the database decides."""
+    path = ask.path
+    kind = path[""].split("/")[0]
+    if "location" in path:
+        share = tx.need(ShareRow, path["id"])
+        known = {str(one["id"]) for one in facts.exports(ask, tx, share)}
+        if path["location"] not in known:
+            raise NotFound("share export location", path["location"][:80])
+        return path["location"]
+    if "subnet" in path:
+        return tx.need(SubnetRow, path["subnet"]).id
+    if kind == "snapshots":
+        return tx.need(SnapshotRow, path["id"]).id
+    share = tx.need(ShareRow, path["id"])
+    if share.deleted_until is not None and isinstance(tx, Tx):
+        raise Forbidden(f"cannot change share {share.id}: it is in the recycle bin")
+    return share.id
