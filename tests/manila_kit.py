@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from cryptography.fernet import Fernet
 
 from isthmus.service.manila.app import Manila
 from isthmus.service.policy import Policy
+from isthmus.service.seal import Seal
 from isthmus.service.service import Service
 from isthmus.wire.manila import version
 from tests.api_kit import HeaderVoucher, as_caller
@@ -62,6 +64,6 @@ class Client:
 @asynccontextmanager
 async def manila_of(service: Service, policy: Policy | None = None) -> AsyncIterator[Client]:
     """Requests to the service."""
-    app = Manila(service, HeaderVoucher(), policy or Policy(), gateway=GATEWAY)
+    app = Manila(service, HeaderVoucher(), policy or Policy(), gateway=GATEWAY, seal=Seal(Fernet.generate_key()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://isthmus") as http:
         yield Client(http)

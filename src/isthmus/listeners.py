@@ -23,6 +23,7 @@ from isthmus.service.keeper import Keeper
 from isthmus.service.manila.app import Faces, Manila
 from isthmus.service.policy import Policy
 from isthmus.service.routes import ROUTES, Access, Route
+from isthmus.service.seal import Seal
 from isthmus.service.server import listening
 from isthmus.service.service import Service
 from isthmus.service.tls import OwnTls, given
@@ -85,7 +86,16 @@ class Listeners:
         app: ASGIApp = build(self._service, voucher, self._policy, tuple(routes))
         if not agents:
             gateway = self._config.network.partition("/")[0]
-            app = Faces(app, Manila(self._service, voucher, self._policy, gateway=gateway))
+            app = Faces(
+                app,
+                Manila(
+                    self._service,
+                    voucher,
+                    self._policy,
+                    gateway=gateway,
+                    seal=Seal.at(self._config.layout.state / "seal.key"),
+                ),
+            )
         await stack.enter_async_context(listening(self._service, address, app=app, tls=tls))
         log.info("service: listening at %s", address)
 

@@ -16,7 +16,7 @@ from isthmus.model.desired import Condition, Phase, PoolReport, Report, ShareRep
 from isthmus.model.names import PoolName, ShareId
 from isthmus.model.share import Filesystem
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
-from isthmus.service.domain import messages, rules
+from isthmus.service.domain import groups, messages, rules
 from isthmus.service.domain.words import plain
 from isthmus.store.rows import (
     AttachmentRow,
@@ -157,6 +157,8 @@ def _snapshot(tx: Tx, snapshot: SnapshotRow, look: _Look, homes: Mapping[ShareId
         if homes[snapshot.share] in look.usable and look.aware(snapshot.wanted):
             if snapshot.status == SnapshotStatus.DELETING:
                 tx.move(snapshot, SnapshotStatus.GONE)
+                if snapshot.group_snapshot:
+                    groups.settle(tx, snapshot.group_snapshot)
             elif snapshot.status == SnapshotStatus.AVAILABLE:
                 tx.move(snapshot, SnapshotStatus.ERROR, _MISSING, "missing")
         return False

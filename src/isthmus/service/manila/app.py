@@ -27,6 +27,7 @@ from isthmus.service.manila.ask import Ask
 from isthmus.service.manila.router import NoSuchPath, Route, Router, choose
 from isthmus.service.manila.routes import ROUTES
 from isthmus.service.policy import Policy
+from isthmus.service.seal import Seal
 from isthmus.service.service import Service
 from isthmus.store.reach import EVERYTHING
 from isthmus.wire.manila import version
@@ -68,10 +69,17 @@ class Manila:
     """Over one service, for callers that ``voucher`` vouches for."""
 
     def __init__(
-        self, service: Service, voucher: Voucher, policy: Policy, *, gateway: str, routes: Iterable[Route] = ROUTES
+        self,
+        service: Service,
+        voucher: Voucher,
+        policy: Policy,
+        *,
+        gateway: str,
+        seal: Seal,
+        routes: Iterable[Route] = ROUTES,
     ) -> None:
         self._service, self._voucher, self._policy = service, voucher, policy
-        self._gateway = gateway
+        self._gateway, self._seal = gateway, seal
         self._router = Router(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,6 +121,8 @@ class Manila:
     async def _answer(self, known: _Request, receive: Receive) -> tuple[int, Any]:
         """Status and body."""
         method = known.scope["method"]
+        if "\0" in known.scope["path"]:
+            raise NoSuchPath("The resource could not be found.")
         parts = [part for part in known.scope["path"].split("/") if part][1:]
         if not parts:
             return 200, version.documents(known.root)
@@ -138,7 +148,8 @@ class Manila:
         try:
             reach = self._policy.admit(route, caller, {})
             inner = check(route.body, known.minor, body) if route.body is not None else None
-            ask = Ask(act, known.minor, reach, names, _query(known.scope), inner, base, known.root, self._gateway)
+            query = _query(known.scope)
+            ask = Ask(act, known.minor, reach, names, query, inner, base, known.root, self._gateway, self._seal)
             return route.status, await self._do(route, ask)
         except Unavailable:
             raise

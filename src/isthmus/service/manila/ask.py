@@ -8,15 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from cryptography.fernet import Fernet
+
 from isthmus.model.caller import Caller
 from isthmus.model.errors import Forbidden, Invalid
 from isthmus.model.names import ProjectId
 from isthmus.service.act import Act
+from isthmus.service.seal import Seal
 from isthmus.store.query import Query, Value
 from isthmus.store.reach import Reach
 from isthmus.wire.manila.shape import Shape, flag
 
 MAX_LIMIT = 1000
+NO_SEAL = Seal(Fernet.generate_key())
+"""One that nobody can open after this process: for asks that have no secrets."""
 _MAX_OFFSET = (1 << 31) - 1
 
 
@@ -34,6 +39,7 @@ class Ask:
     base: str = ""
     root: str = ""
     gateway: str = ""
+    seal: Seal = NO_SEAL
 
     @property
     def caller(self) -> Caller:

@@ -13,6 +13,7 @@ from isthmus.wire.manila.shape import (
     SPECS,
     TEXT,
     TEXT_OR_NONE,
+    TEXTS_OR_NONE,
     UUID,
     UUID_OR_NONE,
     Body,
@@ -240,3 +241,100 @@ TRANSFER_ACCEPT = Body(
     ),
 )
 REFUSED = Body("", schema={"type": "object"})
+
+GROUP_STATUSES = ("available", "error", "creating", "deleting", "error_deleting")
+GROUP_TYPE_CREATE = Body(
+    "share_group_type",
+    (
+        Part("name", _TYPE_NAME, required=True),
+        Part("share_types", {**TEXTS_OR_NONE, "type": "array"}, required=True),
+        Part("group_specs", {"oneOf": [SPECS, {"type": "null"}]}),
+        Part("is_public", FLAG_OR_NONE),
+    ),
+)
+GROUP_SPECS_SET = Body("group_specs", schema={**SPECS, "minProperties": 1})
+GROUP_CREATE = Body(
+    "share_group",
+    (
+        Part("name", TEXT_OR_NONE),
+        Part("description", LONG),
+        Part("share_group_type_id", TEXT_OR_NONE),
+        Part("share_types", TEXTS_OR_NONE),
+        Part("source_share_group_snapshot_id", UUID_OR_NONE),
+        Part("share_network_id", UUID_OR_NONE),
+        Part("availability_zone", TEXT_OR_NONE),
+    ),
+)
+GROUP_UPDATE = Body("share_group", (Part("name", TEXT_OR_NONE), Part("description", LONG)))
+GROUP_SNAPSHOT_CREATE = Body(
+    "share_group_snapshot",
+    (Part("share_group_id", UUID, required=True), Part("name", TEXT_OR_NONE), Part("description", LONG)),
+)
+GROUP_SNAPSHOT_UPDATE = Body("share_group_snapshot", (Part("name", TEXT_OR_NONE), Part("description", LONG)))
+
+_SUBNET = (
+    Part("neutron_net_id", UUID_OR_NONE),
+    Part("neutron_subnet_id", UUID_OR_NONE),
+    Part("availability_zone", TEXT_OR_NONE, 51),
+)
+NETWORK_CREATE = Body("share_network", (Part("name", TEXT_OR_NONE), Part("description", LONG), *_SUBNET))
+NETWORK_UPDATE = Body("share_network", (Part("name", TEXT_OR_NONE), Part("description", LONG), *_SUBNET))
+SUBNET_CREATE = Body("share-network-subnet", (*_SUBNET, Part("metadata", LABELS_OR_NONE, 78)))
+SUBNET_CHECK = Body("share_network_subnet_create_check", (*_SUBNET, Part("reset_operation", FLAG_OR_NONE)))
+
+
+def security(action: str) -> Body:
+    """A security service of a share network."""
+    return Body(
+        action,
+        (
+            Part("security_service_id", {"type": "string", "minLength": 1, "maxLength": 64}, required=True),
+            Part("reset_operation", FLAG_OR_NONE, 63),
+        ),
+    )
+
+
+def security_change(action: str) -> Body:
+    """One security service in another's place."""
+    known = {"type": "string", "minLength": 1, "maxLength": 64}
+    return Body(
+        action,
+        (
+            Part("current_service_id", known, required=True),
+            Part("new_service_id", known, required=True),
+            Part("reset_operation", FLAG_OR_NONE),
+        ),
+    )
+
+
+_SERVICE = (
+    Part("name", TEXT_OR_NONE),
+    Part("description", LONG),
+    Part("dns_ip", TEXT_OR_NONE),
+    Part("server", TEXT_OR_NONE),
+    Part("domain", TEXT_OR_NONE),
+    Part("user", TEXT_OR_NONE),
+    Part("password", TEXT_OR_NONE),
+    Part("ou", TEXT_OR_NONE, 44),
+    Part("default_ad_site", TEXT_OR_NONE, 76),
+)
+SECURITY_CREATE = Body(
+    "security_service",
+    (Part("type", {"enum": ["active_directory", "ldap", "kerberos"]}, required=True), *_SERVICE),
+)
+SECURITY_UPDATE = Body("security_service", (Part("type", TEXT_OR_NONE), *_SERVICE))
+QOS_CREATE = Body(
+    "qos_type",
+    (
+        Part("name", _TYPE_NAME, required=True),
+        Part("description", LONG),
+        Part("specs", {"oneOf": [SPECS, {"type": "null"}]}),
+    ),
+)
+QOS_UPDATE = Body("qos_type", (Part("name", TEXT_OR_NONE), Part("description", LONG)))
+QOS_SPECS = Body("specs", schema={**SPECS, "minProperties": 1})
+
+
+def of_share(root: str) -> Body:
+    """Something of a share."""
+    return Body(root, (Part("share_id", {"type": "string", "minLength": 1, "maxLength": 64}, required=True),))
