@@ -20,6 +20,7 @@ from isthmus.model.share import Filesystem, Power
 from isthmus.model.status import ShareStatus
 from isthmus.service.domain.shares import create_share
 from isthmus.store import Changed, Store, Tx, migrations
+from isthmus.store.columns import METADATA
 from isthmus.store.rows import (
     AttachmentRow,
     GuestRow,
@@ -31,7 +32,6 @@ from isthmus.store.rows import (
     TypeRow,
     key_of,
 )
-from isthmus.store.schema import METADATA
 from tests.service_kit import HOST, POOL, PROJECT, blank_share, equip
 
 NOW = datetime.datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=datetime.UTC)

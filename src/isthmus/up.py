@@ -24,6 +24,7 @@ from isthmus.model.errors import HostRevoked, IsthmusError, Unavailable
 from isthmus.model.names import HostName
 from isthmus.pki.facts import facts_of, host_of
 from isthmus.pki.trust import Trust
+from isthmus.service.chores import keep
 from isthmus.service.domain.hosts import register_host
 from isthmus.service.keeper import Keeper
 from isthmus.service.service import Service
@@ -127,6 +128,8 @@ async def _service(config: Config) -> AsyncIterator[tuple[Service, Keeper]]:
         stack.push_async_callback(service.close)
         await service.publish()
         await stack.enter_async_context(Listeners(config, service, keeper).listening())
+        chores = asyncio.create_task(keep(service), name="chores")
+        stack.callback(chores.cancel)
         if config.grants.keystone:
             await stack.enter_async_context(_credentials(config, service))
         yield service, keeper

@@ -31,6 +31,7 @@ COLUMNS: Columns[GuestView] = (
 FIELDS: Columns[GuestView] = (
     Column("id", lambda guest: guest.id),
     *COLUMNS[1:],
+    Column("addresses", lambda guest: ", ".join(guest.addresses)),
     Column("devices", lambda guest: ", ".join(guest.plugs)),
     Column("created", lambda guest: when(guest.created_at)),
 )
@@ -52,9 +53,19 @@ def add(
     ] = "",
     name: Annotated[str, typer.Option(metavar="NAME", help="what you call it")] = "",
     static: Annotated[bool, typer.Option("--static", help="keep its link and gateway even without shares")] = False,
+    address: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="an IP address of its own, for access rules; repeatable")
+    ] = None,
 ) -> None:
     """Register a virtual machine. It need not run."""
-    request = GuestCreate(id=uuid, project=project, host=host or cli.config.host, name=name, static=static)
+    request = GuestCreate(
+        id=uuid,
+        project=project,
+        host=host or cli.config.host,
+        name=name,
+        static=static,
+        addresses=address or [],
+    )
     cli.out.one(GUESTS, cli.api.create(GUESTS, request), FIELDS)
 
 
@@ -85,11 +96,18 @@ def set_(
     static: Annotated[
         bool | None, typer.Option("--static/--no-static", help="keep its link and gateway even without shares")
     ] = None,
+    address: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="its IP addresses from now on; repeatable, '' for none")
+    ] = None,
 ) -> None:
-    """Rename a guest, or keep its link and gateway."""
-    if name is None and static is None:
-        raise Invalid(f"cannot change guest {guest!a}: give --name, --static or --no-static")
-    patch = GuestPatch(name=UNSET if name is None else name, static=UNSET if static is None else static)
+    """Rename a guest, keep its link and gateway, or tell its addresses."""
+    if name is None and static is None and address is None:
+        raise Invalid(f"cannot change guest {guest!a}: give --name, --static, --no-static or --address")
+    patch = GuestPatch(
+        name=UNSET if name is None else name,
+        static=UNSET if static is None else static,
+        addresses=UNSET if address is None else [one for one in address if one],
+    )
     cli.out.one(GUESTS, cli.api.change(GUESTS, cli.key(GUESTS, guest), patch), FIELDS)
 
 

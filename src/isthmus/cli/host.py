@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec import UNSET
 
 from isthmus.cli.client import HOSTS
 from isthmus.cli.output import Column, Columns, when
@@ -34,19 +35,23 @@ COLUMNS: Columns[HostView] = (
 )
 FIELDS: Columns[HostView] = (
     *COLUMNS,
+    Column("zone", lambda host: host.zone),
     Column("desired revision", lambda host: str(host.desired_revision)),
     Column("applied revision", lambda host: str(host.applied_revision)),
     Column("created", lambda host: when(host.created_at)),
 )
 
 
-@verb(app, "add", "isthmus host add", "isthmus host add h2")
+@verb(app, "add", "isthmus host add", "isthmus host add h2", "isthmus host add h1 --zone rack-2")
 def add(
     cli: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="default: this host", show_default=False)] = "",
+    *,
+    zone: Annotated[str, typer.Option(metavar="ZONE", help="its availability zone; at first: nova")] = "",
 ) -> None:
-    """Register a host. Its agent may then fetch what should be on it."""
-    cli.out.one(HOSTS, cli.api.create(HOSTS, HostCreate(name=name or cli.config.host)), FIELDS)
+    """Register a host. Its agent may then fetch what should be on it. A host that is known gets the zone."""
+    request = HostCreate(name=name or cli.config.host, zone=zone or UNSET)
+    cli.out.one(HOSTS, cli.api.create(HOSTS, request), FIELDS)
 
 
 @verb(app, "list", "isthmus host list")

@@ -32,6 +32,7 @@ class Views:
         """A host."""
         return api.HostView(
             name=row.name,
+            zone=row.zone,
             desired_revision=row.desired,
             applied_revision=row.applied,
             seen_at=row.seen_at,
@@ -115,6 +116,7 @@ class Views:
             host=row.host,
             name=row.name,
             static=row.static,
+            addresses=sorted(row.addresses),
             state=row.state,
             plugs=sorted(row.plugs),
             revision=row.revision,

@@ -26,6 +26,8 @@ class Query:
     labels: Mapping[str, str] = field(default_factory=dict)
     since: datetime.datetime | None = None
     before: datetime.datetime | None = None
+    due: tuple[str, datetime.datetime] | None = None
+    """A column with a time that is not after this one."""
     either: Mapping[str, Value] = field(default_factory=dict)
     """Columns of which one equals its value."""
     sort: str = "created_at"
@@ -45,6 +47,8 @@ def narrowed(table: sa.Table, query: Query) -> list[sa.ColumnElement[bool]]:
         found.append(table.c.created_at >= query.since)
     if query.before is not None:
         found.append(table.c.created_at <= query.before)
+    if query.due is not None:
+        found.append(table.c[query.due[0]] <= query.due[1])
     for name, value in query.labels.items():
         labelled = sa.select(LABELS.c.owner).where(LABELS.c.name == name, LABELS.c.value == value)
         found.append(table.c.id.in_(labelled))

@@ -36,9 +36,11 @@ class _Answer(Struct, kw_only=True):
 
 
 class HostCreate(_Request):
-    """Register a hypervisor node that runs an agent."""
+    """Register a hypervisor node that runs an agent. ``zone``: its availability zone; for one that is known, its new
+    one."""
 
     name: str
+    zone: str | UnsetType = UNSET
 
 
 class PoolCreate(_Request):
@@ -140,13 +142,15 @@ class SnapshotPatch(_Request):
 
 class GuestCreate(_Request):
     """Register a virtual machine. ``id`` is the UUID that Nova and libvirt know it by. ``static``: its link and gateway
-    exist from now on, not only while it has attachments."""
+    exist from now on, not only while it has attachments. ``addresses``: its IP addresses on its own networks, by which
+    access rules of the Shared File Systems API may choose it."""
 
     id: Uuid
     project: str
     host: str
     name: str = ""
     static: bool = False
+    addresses: list[str] = []
 
 
 class GuestPatch(_Request):
@@ -154,6 +158,7 @@ class GuestPatch(_Request):
 
     name: str | UnsetType = UNSET
     static: bool | UnsetType = UNSET
+    addresses: list[str] | UnsetType = UNSET
 
 
 class AttachmentCreate(_Request):
@@ -192,6 +197,7 @@ class HostView(_Answer):
     that the agent had in hand then; it is up to date when that equals ``desired_revision``."""
 
     name: str
+    zone: str
     desired_revision: int
     applied_revision: int
     seen_at: datetime.datetime | None
@@ -275,6 +281,7 @@ class GuestView(_Answer):
     host: str
     name: str
     static: bool
+    addresses: list[str]
     state: GuestState | None
     plugs: list[str]
     revision: int

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from isthmus.model.attachment import AttachmentSpec
 from isthmus.model.desired import Desired
-from isthmus.model.errors import Conflict
+from isthmus.model.errors import Conflict, Invalid
 from isthmus.model.guest import GuestSpec
-from isthmus.model.names import HostName, parse_slug
+from isthmus.model.names import HostName, parse_slug, parse_title
 from isthmus.model.share import Origin, Pool, Revert, ShareGone, ShareSpec, SnapshotGone, SnapshotSpec
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
 from isthmus.service.domain import authorities, grants
 from isthmus.store.rows import (
+    ZONE,
     AttachmentRow,
     CertificateRow,
     GuestRow,
@@ -27,11 +28,16 @@ from isthmus.store.tx import ReadTx, Tx
 REMOVED = "its host was removed"
 
 
-def register_host(tx: Tx, name: str) -> HostRow:
-    """The host is known. One that is known already is success."""
+def register_host(tx: Tx, name: str, zone: str | None = None) -> HostRow:
+    """The host is known, in this availability zone (None: as before, at first the default one). One that is known
+    already is success."""
     name = parse_slug(name, "name")
+    if zone is not None and not (zone := parse_title(zone, "zone").strip()):
+        raise Invalid("cannot use an availability zone without a name", field="zone")
     known = tx.get(HostRow, name)
-    return known or tx.add(HostRow(HostName(name), desired=tx.advance()), "registered")
+    if known is not None:
+        return known if zone is None else tx.change(known, zone=zone)
+    return tx.add(HostRow(HostName(name), desired=tx.advance(), zone=zone or ZONE), "registered")
 
 
 def remove_host(tx: Tx, name: str) -> None:

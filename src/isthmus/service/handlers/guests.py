@@ -22,7 +22,13 @@ async def register(call: Call) -> Reply:
     return await call.do(
         201,
         lambda tx: guests.register_guest(
-            tx, guest_id=body.id, project=body.project, host=body.host, name=body.name, static=body.static
+            tx,
+            guest_id=body.id,
+            project=body.project,
+            host=body.host,
+            name=body.name,
+            static=body.static,
+            addresses=body.addresses,
         ),
         Views.guest,
     )
@@ -43,6 +49,7 @@ async def update(call: Call) -> Reply:
             call.path["guest"],
             name=None if body.name is UNSET else body.name,
             static=None if body.static is UNSET else body.static,
+            addresses=None if body.addresses is UNSET else body.addresses,
         ),
         Views.guest,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from isthmus.model.desired import Report
 from isthmus.model.errors import Invalid
 from isthmus.model.names import HostName
@@ -20,7 +22,9 @@ async def index(call: Call) -> Reply:
 async def register(call: Call) -> Reply:
     """A host is known."""
     body: api.HostCreate = call.body
-    return await call.do(201, lambda tx: hosts.register_host(tx, body.name), Views.host)
+    return await call.do(
+        201, lambda tx: hosts.register_host(tx, body.name, None if body.zone is UNSET else body.zone), Views.host
+    )
 
 
 async def show(call: Call) -> Reply:

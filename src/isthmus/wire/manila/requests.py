@@ -214,7 +214,14 @@ SERVICE_SET = Body(
         Part("disabled_reason", TEXT_OR_NONE),
     ),
 )
-ENSURE = Body("ensure_shares", (Part("host", TEXT, required=True),), also=())
+# The published API has it below "ensure_shares"; python-manilaclient sends it without.
+_ENSURED = {"type": "object", "properties": {"host": TEXT}, "required": ["host"]}
+ENSURE = Body(
+    "",
+    schema={
+        "anyOf": [_ENSURED, {**_ENSURED, "properties": {"ensure_shares": _ENSURED}, "required": ["ensure_shares"]}]
+    },
+)
 LOCK_CREATE = Body(
     "resource_lock",
     (

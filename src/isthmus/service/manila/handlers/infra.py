@@ -63,9 +63,10 @@ def set_service(ask: Ask, tx: Tx) -> object:
 
 def ensure_shares(ask: Ask, tx: Tx) -> object:
     """A host looks at all its shares again: its document counts as new."""
-    host = tx.get(HostRow, ask.body["host"].partition("@")[0])
+    named = ask.body.get("ensure_shares", ask.body)["host"]
+    host = tx.get(HostRow, named.partition("@")[0])
     if host is None:
-        raise NotFound("service", ask.body["host"][:80])
+        raise NotFound("service", named[:80])
     tx.wake(host.name)
     return None
 
