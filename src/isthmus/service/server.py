@@ -176,7 +176,8 @@ def _bind_tcp(address: TcpAddress, *, encrypted: bool) -> socket.socket:
             detail={"address": address.host},
         )
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named: else asyncio does not see that it is TCP, leaves Nagle on, and answers take 40 ms longer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((str(ip), address.port))

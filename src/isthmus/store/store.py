@@ -89,6 +89,7 @@ class Store:
         with _translated(), self._engine.connect() as connection:
             if self._engine.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            connection.begin()
             yield ReadTx(connection, self._now(), reach)
 
     @contextlib.contextmanager

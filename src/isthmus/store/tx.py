@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from isthmus.model.errors import Conflict, NotFound
 from isthmus.model.names import HostName
 from isthmus.model.status import Status, check_move
-from isthmus.store import record_tables, schema
+from isthmus.store import prepared, record_tables, schema
 from isthmus.store.query import Query, narrowed, ordered
 from isthmus.store.reach import EVERYTHING, Reach
 from isthmus.store.records import LockRow
@@ -56,10 +56,8 @@ class ReadTx:
 
     def get(self, kind: type[Kept], key: str) -> Kept | None:
         """The row of this key, or None."""
-        table = schema.TABLES[kind]
-        query = sa.select(table).where(_key(table) == key, *self._within(table))
-        found = self._connection.execute(query).mappings().one_or_none()
-        return None if found is None else kind(**found)
+        found = self._equal(kind, {_key(schema.TABLES[kind]).name: key})
+        return found[0] if found else None
 
     def need(self, kind: type[Kept], key: str) -> Kept:
         """The row of this key. Raises ``NotFound``."""
@@ -73,6 +71,8 @@ class ReadTx:
     ) -> list[Kept]:
         """The rows whose columns equal ``equal`` (a sequence: are among its items; None: hold nothing), by ascending
         key, from beyond the key ``after``, at most ``limit``."""
+        if not after and limit is None and all(isinstance(value, str) for value in equal.values()):
+            return self._equal(kind, equal)
         table = schema.TABLES[kind]
         query = sa.select(table).where(*_equal(table, equal), *self._within(table)).order_by(_key(table)).limit(limit)
         if after:
@@ -128,6 +128,9 @@ class ReadTx:
         table = record_tables.LABELS
         found: dict[str, dict[str, str]] = {}
         if owners:
+            if len(owners) == 1:
+                one = prepared.labels(self._connection.dialect).rows(self._connection, {"owner": owners[0]})
+                return {owners[0]: {name: value for _, name, value in one}} if one else {}
             query = sa.select(table.c.owner, table.c.name, table.c.value).where(table.c.owner.in_(owners))
             for owner, name, value in self._connection.execute(query.order_by(table.c.owner, table.c.name)):
                 found.setdefault(owner, {})[name] = value
@@ -145,6 +148,15 @@ class ReadTx:
         largest = sa.case((shares.c.actual > shares.c.size, shares.c.actual), else_=shares.c.size)
         placed = (shares.c.pool == pool, shares.c.placed == sa.true())
         return int(self._connection.execute(sa.select(sa.func.sum(largest)).where(*placed)).scalar() or 0)
+
+    def _equal(self, kind: type[Kept], equal: Mapping[str, Any]) -> list[Kept]:
+        """The rows whose columns equal these texts, by ascending key."""
+        table = schema.TABLES[kind]
+        owned = self.reach.project is not None and "project" in table.c
+        public = owned and self._sees_public and "public" in table.c
+        wanted = prepared.by_columns(self._connection.dialect, table, tuple(sorted(equal)), owned, public)
+        found = wanted.rows(self._connection, {**equal, "reach": self.reach.project})
+        return [kind(**dict(zip(wanted.names, row, strict=True))) for row in found]
 
     def _paged(self, table: sa.Table, chosen: sa.Select[Any], query: Query) -> sa.Select[Any]:
         chosen = chosen.where(*narrowed(table, query), *self._within(table)).order_by(*ordered(table, query))

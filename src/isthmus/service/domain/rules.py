@@ -144,11 +144,18 @@ def state_of(row: AttachmentRow) -> str:
 def rules_status(tx: ReadTx, shares: Iterable[str]) -> dict[str, str]:
     """``syncing`` or ``error`` of those shares whose rules are not all active."""
     found: dict[str, str] = {}
-    narrowed = {"share": list(shares), "status": [str(one) for one in (*_PENDING, AttachmentStatus.ERROR)]}
+    shares = list(shares)
+    if len(shares) == 1:  # as most often, and then by statements that are prepared
+        rows = [row.status for row in tx.all(AttachmentRow, share=shares[0])]
+        if AttachmentStatus.ERROR in rows:
+            return {shares[0]: "error"}
+        moving = _PENDING.intersection(rows) or any(rule.denied for rule in tx.all(RuleRow, share=shares[0]))
+        return {shares[0]: "syncing"} if moving else {}
+    narrowed = {"share": shares, "status": [str(one) for one in (*_PENDING, AttachmentStatus.ERROR)]}
     for share, status in tx.pick(AttachmentRow, ("share", "status"), Query(equal=narrowed)):
         if found.get(share) != "error":
             found[share] = "error" if status == AttachmentStatus.ERROR else "syncing"
-    for (share,) in tx.pick(RuleRow, ("share",), Query(equal={"share": list(shares), "denied": True})):
+    for (share,) in tx.pick(RuleRow, ("share",), Query(equal={"share": shares, "denied": True})):
         found.setdefault(share, "syncing")
     return found
 

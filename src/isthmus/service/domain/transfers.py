@@ -28,7 +28,7 @@ def offer(tx: Tx, share_id: str, name: str) -> tuple[TransferRow, str]:
     if share.status != ShareStatus.AVAILABLE or share.shown or share.deleted_until:
         raise Conflict(f"cannot {doing}: it is {share.shown or share.status}", code="illegal-status")
     if share.group or share.network:
-        raise Conflict(f"cannot {doing}: it is in a share group or a share network", code="share-in-use")
+        raise Conflict(f"cannot {doing}: it is in a share group or a share network", code="share-attached")
     locks.check(tx, [share.id], doing)
     key, salt = secrets.token_hex(16), secrets.token_hex(8)
     row = TransferRow(new_id(), share.project, share.id, parse_title(name), salt, _digest(salt, key), tx.now + LIFETIME)
@@ -64,7 +64,7 @@ def take(tx: Tx, transfer_id: str, key: str, project: ProjectId, user: str, *, c
         raise Conflict(
             f"cannot {doing}: it has {listed('attachment', left)}: have its owner deny access first, or clear the "
             "access rules as it is accepted",
-            code="share-in-use",
+            code="share-attached",
         )
     for rule in () if clear else rules.of_share(tx, share):
         rules.forget(tx, rule)

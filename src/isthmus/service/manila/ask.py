@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from cryptography.fernet import Fernet
 
 from isthmus.model.caller import Caller
@@ -91,6 +92,19 @@ class Ask:
         return [
             {"rel": "self", "href": f"{self.base}/{collection}/{key}"},
             {"rel": "bookmark", "href": f"{self.root}/{collection}/{key}"},
+        ]
+
+    def summaries(self, collection: str, rows: Iterable[Sequence[Any]]) -> list[msgspec.Raw]:
+        """Ids, names and links of objects, written as JSON at once: of a thousand, nothing else takes as long. Ids are
+        UUIDs, and ``base`` and ``root`` hold nothing that JSON would escape."""
+        own, mark = f"{self.base}/{collection}/", f"{self.root}/{collection}/"
+        encode = msgspec.json.encode
+        return [
+            msgspec.Raw(
+                f'{{"id":"{key}","name":{encode(name or None).decode()},"links":[{{"rel":"self","href":"{own}{key}"}},'
+                f'{{"rel":"bookmark","href":"{mark}{key}"}}]}}'.encode()
+            )
+            for key, name in rows
         ]
 
     @property

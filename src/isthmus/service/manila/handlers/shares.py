@@ -46,8 +46,7 @@ def index(ask: Ask, tx: ReadTx) -> object:
     """Ids and names alone: read as such from an index, without the rows."""
     query = _listed(ask, tx)
     rows = tx.pick(ShareRow, ("id", "name"), query)
-    shown = [{"id": key, "name": name or None, "links": ask.links("shares", key)} for key, name in rows]
-    return ask.page("shares", shown, _count(ask, tx, query))
+    return ask.page("shares", ask.summaries("shares", rows), _count(ask, tx, query))
 
 
 def detail(ask: Ask, tx: ReadTx) -> object:

@@ -33,8 +33,7 @@ def index(ask: Ask, tx: ReadTx) -> object:
     """Ids and names."""
     query = _listed(ask)
     rows = tx.pick(SnapshotRow, ("id", "name"), query)
-    shown = [{"id": key, "name": name or None, "links": ask.links("snapshots", key)} for key, name in rows]
-    return ask.page("snapshots", shown, _count(ask, tx, query))
+    return ask.page("snapshots", ask.summaries("snapshots", rows), _count(ask, tx, query))
 
 
 def detail(ask: Ask, tx: ReadTx) -> object:
