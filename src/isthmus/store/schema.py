@@ -113,9 +113,9 @@ SHARES = sa.Table(
     sa.Column("updated_at", Instant),
     number("wanted"),
     *life(),
-    sa.Index("ix_shares_owner_age", "project", "created_at", "id"),
+    sa.Index("ix_shares_owner_age", "project", "created_at", "id", "deleted_until"),
     sa.Index("ix_shares_age", "created_at", "id"),
-    sa.Index("ix_shares_owner_name", "project", "name"),
+    sa.Index("ix_shares_owner_name", "project", "name", "created_at", "id"),
     # What quotas and pools add up, without a look at the rows themselves.
     sa.Index("ix_shares_owner_size", "project", "type", "user", "size"),
     sa.Index("ix_shares_pool_size", "pool", "placed", "size", "actual"),

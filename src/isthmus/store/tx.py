@@ -111,7 +111,9 @@ class ReadTx:
     def count(self, kind: type[Row], query: Query) -> int:
         """How many rows the query would find without its limit and offset."""
         table = schema.TABLES[kind]
-        counted = sa.select(sa.func.count()).select_from(table).where(*narrowed(table, query), *self._within(table))
+        counted = (
+            sa.select(sa.func.count()).select_from(table).where(*narrowed(table, query), *self._beyond(table, query))
+        )
         return int(self._connection.execute(counted).scalar_one())
 
     def total(self, kind: type[Row], name: str, query: Query) -> tuple[int, int]:
@@ -119,7 +121,7 @@ class ReadTx:
         table = schema.TABLES[kind]
         added = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.c[name]), 0))
         count, amount = self._connection.execute(
-            added.select_from(table).where(*narrowed(table, query), *self._within(table))
+            added.select_from(table).where(*narrowed(table, query), *self._beyond(table, query))
         ).one()
         return int(count), int(amount)
 
@@ -159,7 +161,7 @@ class ReadTx:
         return [kind(**dict(zip(wanted.names, row, strict=True))) for row in found]
 
     def _paged(self, table: sa.Table, chosen: sa.Select[Any], query: Query) -> sa.Select[Any]:
-        chosen = chosen.where(*narrowed(table, query), *self._within(table)).order_by(*ordered(table, query))
+        chosen = chosen.where(*narrowed(table, query), *self._beyond(table, query)).order_by(*ordered(table, query))
         return chosen.limit(query.limit).offset(query.offset or None)
 
     def _rows(self, kind: Callable[..., Value], query: sa.Select[Any]) -> list[Value]:
@@ -167,6 +169,12 @@ class ReadTx:
         names = tuple(found.keys())
         # Documents are made of thousands of rows: a mapping per row, as SQLAlchemy has them, takes twice the time.
         return [kind(**dict(zip(names, row, strict=True))) for row in found]
+
+    def _beyond(self, table: sa.Table, query: Query) -> tuple[sa.ColumnElement[bool], ...]:
+        """What the query does not say itself of what is in reach: one that asks for the reach's own project says all,
+        and can be answered from an index."""
+        mine = self.reach.project is not None and query.equal.get("project") == self.reach.project
+        return () if mine else self._within(table)
 
     def _within(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
         """What of the table is in reach: ownership is decided here, and nowhere else."""

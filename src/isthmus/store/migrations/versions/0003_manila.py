@@ -70,9 +70,9 @@ def _indexes() -> None:
     for name, table, columns in (
         ("ix_shares_group", "shares", ["group"]),
         ("ix_shares_deleted_until", "shares", ["deleted_until"]),
-        ("ix_shares_owner_age", "shares", ["project", "created_at", "id"]),
+        ("ix_shares_owner_age", "shares", ["project", "created_at", "id", "deleted_until"]),
         ("ix_shares_age", "shares", ["created_at", "id"]),
-        ("ix_shares_owner_name", "shares", ["project", "name"]),
+        ("ix_shares_owner_name", "shares", ["project", "name", "created_at", "id"]),
         ("ix_shares_owner_size", "shares", ["project", "type", "user", "size"]),
         ("ix_shares_pool_size", "shares", ["pool", "placed", "size", "actual"]),
         ("ix_snapshots_group_snapshot", "snapshots", ["group_snapshot"]),
