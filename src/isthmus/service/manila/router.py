@@ -88,14 +88,14 @@ class Router:
 
     def find(self, method: str, parts: Sequence[str]) -> tuple[list[Route], Mapping[str, str]]:
         """The operations of this path and method, and what the path names. Raises ``NoSuchPath``, ``NoSuchMethod``."""
-        found = _walk(self._root, parts, 0, ())
+        wanted = "GET" if method == "HEAD" else method
+        found = _walk(self._root, parts, (), wanted)
+        if found is None and _walk(self._root, parts, (), "") is not None:
+            raise NoSuchMethod(f"The method {method} is not allowed for this resource.")
         if found is None:
             raise NoSuchPath("The resource could not be found.")
         node, values = found
-        routes = node.routes.get("GET" if method == "HEAD" else method)
-        if routes is None:
-            raise NoSuchMethod(f"The method {method} is not allowed for this resource.")
-        return routes, dict(zip(node.names, values, strict=True))
+        return node.routes[wanted], dict(zip(node.names, values, strict=True))
 
 
 def choose(routes: Sequence[Route], minor: int, keys: Iterable[str]) -> Route:
@@ -117,11 +117,15 @@ class NoSuchAction(IsthmusError):
     code = "no-such-action"
 
 
-def _walk(node: _Node, parts: Sequence[str], at: int, values: tuple[str, ...]) -> tuple[_Node, tuple[str, ...]] | None:
-    if at == len(parts):
-        return (node, values) if node.routes else None
-    child = node.children.get(parts[at])
-    if child is not None and (found := _walk(child, parts, at + 1, values)):
+def _walk(
+    node: _Node, parts: Sequence[str], values: tuple[str, ...], method: str
+) -> tuple[_Node, tuple[str, ...]] | None:
+    """Where the path ends at something that has the method ("": any), and what it names: words before wild cards."""
+    at = parts[:1]
+    if not at:
+        return (node, values) if (method in node.routes if method else node.routes) else None
+    child = node.children.get(at[0])
+    if child is not None and (found := _walk(child, parts[1:], values, method)):
         return found
     child = node.children.get(WILD)
-    return _walk(child, parts, at + 1, (*values, parts[at])) if child is not None else None
+    return _walk(child, parts[1:], (*values, at[0]), method) if child is not None else None
