@@ -11,9 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from isthmus.store.reach import owned_by
 from isthmus.store.record_tables import LABELS
-
-Converter = Callable[[Any], Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +44,20 @@ class Prepared:
 
 
 @lru_cache(maxsize=512)
-def by_columns(dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...], owned: bool, public: bool) -> Prepared:
-    """The rows of which these columns equal the parameters of their names, by ascending key; ``owned``: those of the
-    parameter ``reach``, or, if ``public``, such as everybody may read."""
+def by_columns(dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...], confined: bool, public: bool) -> Prepared:
+    """The rows of which these columns equal the parameters of their names, by ascending key; ``confined``: those of
+    the project ``reach``, a parameter too, or, if ``public``, such as everybody may read."""
     (key,) = table.primary_key.columns
     query = sa.select(table).where(*(table.c[name] == sa.bindparam(name) for name in names)).order_by(key)
-    if owned:
-        own = table.c.project == sa.bindparam("reach")
-        query = query.where(sa.or_(own, table.c.public == sa.true()) if public else own)
-    return prepare(dialect, query)
+    owned = owned_by(table, sa.bindparam("reach"), or_public=public) if confined else None
+    return prepare(dialect, query if owned is None else query.where(owned))
 
 
 @lru_cache(maxsize=8)
 def labels(dialect: sa.Dialect) -> Prepared:
     """The metadata of one ``owner``."""
     table = LABELS
-    query = sa.select(table.c.owner, table.c.name, table.c.value).where(table.c.owner == sa.bindparam("owner"))
+    query = sa.select(table.c.name, table.c.value).where(table.c.owner == sa.bindparam("owner"))
     return prepare(dialect, query.order_by(table.c.name))
 
 

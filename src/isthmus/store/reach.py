@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
 
 from isthmus.model.errors import Forbidden
 from isthmus.model.names import ProjectId
@@ -27,3 +30,14 @@ class Reach:
 
 
 EVERYTHING = Reach()
+
+
+def owned_by(table: sa.Table, project: Any, *, or_public: bool) -> sa.ColumnElement[bool] | None:
+    """What of the table is ``project``'s (an id, or a parameter for one), or, if so asked, for everybody to read; None
+    where its rows belong to nobody. Every statement that is confined says so by this condition."""
+    if "project" not in table.c:
+        return None
+    own: sa.ColumnElement[bool] = table.c.project == project
+    if or_public and "public" in table.c:
+        return sa.or_(own, table.c.public == sa.true())  # an equation, for the sake of SQLite's index
+    return own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -15,7 +15,7 @@ from isthmus.model.names import HostName
 from isthmus.model.status import Status, check_move
 from isthmus.store import prepared, record_tables, schema
 from isthmus.store.query import Query, narrowed, ordered
-from isthmus.store.reach import EVERYTHING, Reach
+from isthmus.store.reach import EVERYTHING, Reach, owned_by
 from isthmus.store.records import LockRow
 from isthmus.store.rows import (
     KINDS,
@@ -127,16 +127,20 @@ class ReadTx:
 
     def labels(self, owners: Sequence[str]) -> dict[str, dict[str, str]]:
         """The metadata of these objects, whose rows the caller has loaded: what is in reach is decided there."""
+        if len(owners) == 1:
+            return {owners[0]: self.labels_of(owners[0])}
         table = record_tables.LABELS
         found: dict[str, dict[str, str]] = {}
         if owners:
-            if len(owners) == 1:
-                one = prepared.labels(self._connection.dialect).rows(self._connection, {"owner": owners[0]})
-                return {owners[0]: {name: value for _, name, value in one}} if one else {}
             query = sa.select(table.c.owner, table.c.name, table.c.value).where(table.c.owner.in_(owners))
             for owner, name, value in self._connection.execute(query.order_by(table.c.owner, table.c.name)):
                 found.setdefault(owner, {})[name] = value
         return found
+
+    def labels_of(self, owner: str) -> dict[str, str]:
+        """The same of one object."""
+        wanted = prepared.labels(self._connection.dialect)
+        return {str(name): str(value) for name, value in wanted.rows(self._connection, {"owner": owner})}
 
     def locks_of(self, resources: Sequence[str], action: str) -> list[LockRow]:
         """The locks on these objects, whose rows the caller has loaded: also those that other projects placed."""
@@ -153,12 +157,10 @@ class ReadTx:
 
     def _equal(self, kind: type[Kept], equal: Mapping[str, Any]) -> list[Kept]:
         """The rows whose columns equal these texts, by ascending key."""
-        table = schema.TABLES[kind]
-        owned = self.reach.project is not None and "project" in table.c
-        public = owned and self._sees_public and "public" in table.c
-        wanted = prepared.by_columns(self._connection.dialect, table, tuple(sorted(equal)), owned, public)
-        found = wanted.rows(self._connection, {**equal, "reach": self.reach.project})
-        return [kind(**dict(zip(wanted.names, row, strict=True))) for row in found]
+        names, confined = tuple(sorted(equal)), self.reach.project is not None
+        dialect, table = self._connection.dialect, schema.TABLES[kind]
+        wanted = prepared.by_columns(dialect, table, names, confined, self._sees_public)
+        return _made(kind, wanted.names, wanted.rows(self._connection, {**equal, "reach": self.reach.project}))
 
     def _paged(self, table: sa.Table, chosen: sa.Select[Any], query: Query) -> sa.Select[Any]:
         chosen = chosen.where(*narrowed(table, query), *self._beyond(table, query)).order_by(*ordered(table, query))
@@ -166,9 +168,7 @@ class ReadTx:
 
     def _rows(self, kind: Callable[..., Value], query: sa.Select[Any]) -> list[Value]:
         found = self._connection.execute(query)
-        names = tuple(found.keys())
-        # Documents are made of thousands of rows: a mapping per row, as SQLAlchemy has them, takes twice the time.
-        return [kind(**dict(zip(names, row, strict=True))) for row in found]
+        return _made(kind, tuple(found.keys()), found)
 
     def _beyond(self, table: sa.Table, query: Query) -> tuple[sa.ColumnElement[bool], ...]:
         """What the query does not say itself of what is in reach: one that asks for the reach's own project says all,
@@ -177,14 +177,10 @@ class ReadTx:
         return () if mine else self._within(table)
 
     def _within(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
-        """What of the table is in reach: ownership is decided here, and nowhere else."""
+        """What of the table is in reach."""
         project = self.reach.project
-        if project is None or "project" not in table.c:
-            return ()
-        own = table.c.project == project
-        if self._sees_public and "public" in table.c:
-            return (sa.or_(own, table.c.public == sa.true()),)  # an equation, for the sake of SQLite's index
-        return (own,)
+        owned = None if project is None else owned_by(table, project, or_public=self._sees_public)
+        return () if owned is None else (owned,)
 
 
 class Tx(ReadTx):
@@ -365,6 +361,11 @@ class Tx(ReadTx):
         """Raise ``NotFound`` if the statement found no row."""
         if result.rowcount == 0:
             raise NotFound(KINDS[type(row)], key_of(row))
+
+
+def _made(kind: Callable[..., Value], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Value]:
+    # Documents are made of thousands of rows: a mapping per row, as SQLAlchemy has them, takes twice the time.
+    return [kind(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 def _key(table: sa.Table) -> sa.Column[Any]:
