@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -20,9 +19,9 @@ from isthmus.model.caller import Caller, Way
 from isthmus.model.errors import IsthmusError, Unauthenticated, Unavailable
 from isthmus.model.names import new_id
 from isthmus.service import faults
-from isthmus.service.act import Act, entry_of
+from isthmus.service.act import Act
 from isthmus.service.call import Call
-from isthmus.service.identity.base import Presented, Voucher
+from isthmus.service.identity.base import Voucher, headers_of, presented_by
 from isthmus.service.parameters import read_path, read_query
 from isthmus.service.policy import Policy
 from isthmus.service.routes import ROUTES, Access, Route
@@ -85,14 +84,10 @@ class Door:
 
     async def caller(self, route: Route, request: Request) -> Caller:
         """Who asks. Raises ``Unauthenticated`` where somebody must, and see ``Voucher``."""
-        caller = await self.voucher.caller(_presented(request))
+        caller = await self.voucher.caller(presented_by(request.scope, headers_of(request.scope)))
         if caller.way is Way.NOBODY and route.access is not Access.ANYONE:
             raise Unauthenticated("cannot answer: say who you are")
         return caller
-
-    async def refused(self, act: Act, error: IsthmusError) -> None:
-        """The audit knows of a change that was refused."""
-        await self.service.write(lambda tx: tx.audit(entry_of(act, (), error.code)))
 
 
 def _endpoint(door: Door, methods: Mapping[str, Route]) -> Callable[[Request], Awaitable[Response]]:
@@ -111,20 +106,13 @@ def _endpoint(door: Door, methods: Mapping[str, Route]) -> Callable[[Request], A
             raise
         except IsthmusError as error:
             if act.action and caller.way is not Way.NOBODY:
-                await door.refused(act, error)
+                await door.service.refused(act, error)
             raise
         if reply.body is None:
             return Response(status_code=reply.status)
         return Response(msgspec.json.encode(reply.body), reply.status, media_type=JSON)
 
     return run
-
-
-def _presented(request: Request) -> Presented:
-    address = request.client.host if request.client and request.client.host else ""
-    chain = request.scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
-    certificate = ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
-    return Presented({name.lower(): value for name, value in request.headers.items()}, address, certificate)
 
 
 async def _body(request: Request, limit: int) -> bytes:

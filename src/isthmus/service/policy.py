@@ -16,6 +16,7 @@ from oslo_policy import policy
 
 from isthmus.model.caller import Caller, Way
 from isthmus.model.errors import Forbidden, Invalid
+from isthmus.service.manila.routes import ROUTES as THEIRS
 from isthmus.service.routes import ROUTES, Access
 from isthmus.store.reach import EVERYTHING, Reach
 
@@ -82,8 +83,6 @@ class Ruled(Protocol):
 
 def everything() -> tuple[Ruled, ...]:
     """The routes of both APIs, one of each rule."""
-    from isthmus.service.manila.routes import ROUTES as THEIRS  # noqa: PLC0415 - it knows of this module
-
     by_rule: dict[str, Ruled] = {}
     routes: list[Ruled] = [*ROUTES, *THEIRS]
     for route in routes:

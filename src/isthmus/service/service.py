@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from isthmus.model.caller import Caller, Way
 from isthmus.model.desired import Desired, Report
-from isthmus.model.errors import Unavailable
+from isthmus.model.errors import IsthmusError, Unavailable
 from isthmus.model.names import AttachmentId, HostName
 from isthmus.service.act import NOTHING, Act, entry_of
 from isthmus.service.domain import authorities, enrolment, grants
@@ -129,6 +129,10 @@ class Service:
                 return value
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def refused(self, act: Act, error: IsthmusError) -> None:
+        """The audit knows of a change that was refused."""
+        await self.write(lambda tx: tx.audit(entry_of(act, (), error.code)))
 
     async def close(self) -> None:
         """Long-polls are answered, running transactions have ended. The store stays open."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from starlette.types import Scope
 
 from isthmus.model.caller import Caller
 
@@ -17,6 +20,19 @@ class Presented:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     address: str = ""
     certificate: bytes | None = None
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """A request's headers, names in lower case; of one that comes twice, the last."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def presented_by(scope: Scope, headers: Mapping[str, str]) -> Presented:
+    """What the request of this ASGI scope brings, whose headers are known."""
+    client = scope.get("client")
+    chain = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
+    certificate = ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
+    return Presented(headers, (client[0] or "") if client else "", certificate)
 
 
 class Voucher(Protocol):

@@ -7,7 +7,6 @@ everything else that showing a share takes.
 from __future__ import annotations
 
 import logging
-import ssl
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from isthmus.model.caller import Way
 from isthmus.model.errors import Invalid, IsthmusError, Unauthenticated, Unavailable
 from isthmus.model.names import MIB, new_id
-from isthmus.service.act import Act, entry_of
+from isthmus.service.act import Act
 from isthmus.service.faults import TooLarge, UnreadableType
-from isthmus.service.identity.base import Presented, Voucher
+from isthmus.service.identity.base import Voucher, headers_of, presented_by
 from isthmus.service.manila import faults
 from isthmus.service.manila.ask import Ask
 from isthmus.service.manila.router import NoSuchPath, Route, Router, choose
@@ -86,7 +85,7 @@ class Manila:
         """Answer one request."""
         request_id = f"req-{new_id()}"
         body: Any
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = headers_of(scope)
         minor = version.MIN
         extra: list[tuple[bytes, bytes]] = []
         try:
@@ -130,7 +129,7 @@ class Manila:
         if not self._router.knows(parts[0]) and len(parts) > 1:
             prefix, parts = parts[0], parts[1:]
         routes, path = self._router.find(method, parts)
-        caller = await self._voucher.caller(_presented(known))
+        caller = await self._voucher.caller(presented_by(known.scope, known.headers))
         if caller.way is Way.NOBODY:
             raise Unauthenticated("cannot answer: say who you are")
         if prefix and caller.project is not None and prefix != caller.project:
@@ -155,8 +154,7 @@ class Manila:
             raise
         except IsthmusError as error:
             if act.action:
-                entry = entry_of(act, (), error.code)
-                await self._service.write(lambda tx: tx.audit(entry))
+                await self._service.refused(act, error)
             raise
 
     async def _do(self, route: Route, ask: Ask) -> object:
@@ -174,13 +172,6 @@ def _host(headers: Headers, scope: Scope) -> str:
         return told
     server = scope.get("server") or ("localhost", None)
     return f"{server[0]}:{server[1]}" if server[1] else str(server[0])
-
-
-def _presented(known: _Request) -> Presented:
-    scope = known.scope
-    chain = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
-    certificate = ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
-    return Presented(known.headers, scope["client"][0] if scope.get("client") else "", certificate)
 
 
 def _query(scope: Scope) -> Mapping[str, str]:
