@@ -175,8 +175,7 @@ def _used(tx: ReadTx, scope: Scope) -> dict[str, tuple[int, int]]:
 
 
 def _type_name(tx: ReadTx, type_id: str) -> str:
-    found = tx.page(TypeRow, Query(equal={"uuid": type_id}))
-    return found[0].name if found else ""
+    return next((row.name for row in tx.all(TypeRow, uuid=type_id)), "")
 
 
 def _named(scope: Scope) -> str:

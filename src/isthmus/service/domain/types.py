@@ -59,8 +59,7 @@ def find_type(tx: ReadTx, name_or_id: str) -> TypeRow:
     """The type of this UUID or name. Raises ``NotFound``."""
     known = tx.get(TypeRow, name_or_id)
     if known is None:
-        found = tx.page(TypeRow, Query(equal={"uuid": name_or_id}))
-        known = found[0] if found else None
+        known = next(iter(tx.all(TypeRow, uuid=name_or_id)), None)
     if known is None:
         raise NotFound("share type", name_or_id[:80])
     return known
@@ -78,8 +77,8 @@ def usable_types(tx: ReadTx, project: str | None, *, public: bool | None) -> lis
     """All types that the project may use. ``public``: only such, or only others; None: both."""
     rows = tx.page(TypeRow, Query(sort="created_at", descending=False))
     if project is not None:
-        allowed = {row.what for row in tx.all(AllowedRow, kind=TYPE, tenant=project)}
-        rows = [row for row in rows if row.public or row.uuid in allowed]
+        mine = open_to(tx, TYPE, project)
+        rows = [row for row in rows if row.public or row.uuid in mine]
     return rows if public is None else [row for row in rows if row.public == public]
 
 
@@ -159,6 +158,11 @@ def disallow(tx: Tx, kind: str, what: str, project: str) -> None:
 def allowed(tx: ReadTx, kind: str, what: str) -> list[str]:
     """The projects that may."""
     return [row.tenant for row in tx.all(AllowedRow, kind=kind, what=what)]
+
+
+def open_to(tx: ReadTx, kind: str, project: str) -> set[str]:
+    """What the project may use besides what is public."""
+    return {row.what for row in tx.all(AllowedRow, kind=kind, tenant=project)}
 
 
 def forget_access(tx: Tx, kind: str, what: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from cryptography.fernet import Fernet
 
 from isthmus.model.caller import Caller
 from isthmus.model.errors import Forbidden, Invalid
@@ -18,11 +18,9 @@ from isthmus.service.act import Act
 from isthmus.service.seal import Seal
 from isthmus.store.query import Query, Value
 from isthmus.store.reach import Reach
-from isthmus.wire.manila.shape import Shape, flag
+from isthmus.wire.manila.shape import Shape, flag, labels
 
 MAX_LIMIT = 1000
-NO_SEAL = Seal(Fernet.generate_key())
-"""One that nobody can open after this process: for asks that have no secrets."""
 _MAX_OFFSET = (1 << 31) - 1
 
 
@@ -35,12 +33,12 @@ class Ask:
     minor: int
     reach: Reach
     path: Mapping[str, str]
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: Any = None
-    base: str = ""
-    root: str = ""
-    gateway: str = ""
-    seal: Seal = NO_SEAL
+    query: Mapping[str, str]
+    body: Any
+    base: str
+    root: str
+    gateway: str
+    seal: Seal
 
     @property
     def caller(self) -> Caller:
@@ -82,6 +80,27 @@ class Ask:
             return {"project": wanted}
         everybody = self.caller.project is None or flag(self.query.get("all_tenants"))
         return {} if everybody else {"project": str(self.caller.project)}
+
+    def equals(self, *filters: tuple[str, str]) -> dict[str, Value]:
+        """Those of these filters that the query has, as columns and values."""
+        return {column: self.query[name] for name, column in filters if name in self.query}
+
+    def holds(self, *filters: tuple[str, str], since: int = 0) -> dict[str, str]:
+        """The same of filters that look for a part of a text, which there are from a version on."""
+        return {column: self.query[name] for name, column in filters if name in self.query and self.minor >= since}
+
+    def mapping(self, name: str) -> dict[str, str]:
+        """A filter that clients write as a Python or JSON dictionary; empty without one. Raises ``Invalid``."""
+        text = self.query.get(name)
+        if text is None:
+            return {}
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+            raise Invalid(f"cannot use {name}: give a dictionary", field=name) from error
+        if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+            raise Invalid(f"cannot use {name}: give a dictionary", field=name)
+        return labels(found)
 
     def show(self, shape: Shape, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The facts as this version shows them to this caller."""

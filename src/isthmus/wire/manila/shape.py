@@ -30,10 +30,6 @@ class Shape:
 
     fields: tuple[Field, ...]
 
-    def names(self, minor: int, *, admin: bool) -> tuple[tuple[str, str], ...]:
-        """Names and sources of the fields in a version."""
-        return _names(self, minor, admin)
-
     def show(self, facts: Mapping[str, Any], minor: int, *, admin: bool = False) -> dict[str, Any]:
         """The facts that this version shows, under its names."""
         return {name: facts[source] for name, source in _names(self, minor, admin)}
@@ -150,6 +146,6 @@ def flag(value: object, default: bool = False) -> bool:
     return default if value is None else str(value).lower() in _TRUE
 
 
-def label(value: object) -> str:
-    """A value of ``LABELS`` or ``SPECS`` as text."""
-    return value if isinstance(value, str) else str(value)
+def labels(value: Mapping[str, object] | None) -> dict[str, str]:
+    """What ``LABELS`` or ``SPECS`` hold, as texts; none for null."""
+    return {name: str(one) for name, one in (value or {}).items()}

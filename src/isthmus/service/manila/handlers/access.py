@@ -10,13 +10,13 @@ from isthmus.model.names import new_id
 from isthmus.model.status import ShareStatus
 from isthmus.service.domain import attachments, locks, rules
 from isthmus.service.manila.ask import Ask, stamp
-from isthmus.service.manila.handlers.shares import _mapping
+from isthmus.service.manila.handlers.common import item
 from isthmus.store.query import Query
 from isthmus.store.records import RuleRow
 from isthmus.store.rows import AttachmentRow, ShareRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
-from isthmus.wire.manila.shape import flag, label
+from isthmus.wire.manila.shape import flag, labels
 
 HIDDEN = "******"
 _BOTH = ("ip", "user", "cert", "cephx")
@@ -34,7 +34,7 @@ def allow(ask: Ask, tx: Tx) -> object:
         raise Invalid("Lock reason can only be specified when locking visibility or deletion.", field="lock_reason")
     kind, to = body["access_type"], str(body["access_to"]).strip()
     rule = rules.allow(tx, share, new_id(), kind=kind, to=to, access=Access(level), user=ask.caller.user)
-    tx.label(rule.id, {key: label(value) for key, value in (body.get("metadata") or {}).items()})
+    tx.label(rule.id, labels(body.get("metadata")))
     _lock(ask, tx, rule, deletion=deletion, visibility=visibility, reason=body.get("lock_reason") or "")
     return {"access": _views(ask, tx, [rule])[0]}
 
@@ -83,7 +83,7 @@ def index(ask: Ask, tx: ReadTx) -> object:
         raise Invalid(f"Share {asked['share_id'][:80]} not found.", field="share_id")
     found = _views(ask, tx, _all(tx, share))
     if "metadata" in asked:
-        wanted = _mapping(asked["metadata"], "metadata").items()
+        wanted = ask.mapping("metadata").items()
         found = [one for one in found if wanted <= one["metadata"].items()]
     if ask.minor >= 82:
         _check_filters(ask)
@@ -110,16 +110,16 @@ def update(ask: Ask, tx: Tx) -> object:
 def set_metadata(ask: Ask, tx: Tx) -> object:
     """A rule with this metadata besides what it had."""
     found = rules.find(tx, ask.id)
-    tx.label(found.id, {key: label(value) for key, value in ask.body.items()})
-    return {"metadata": tx.labels([found.id]).get(found.id, {})}
+    tx.label(found.id, labels(ask.body))
+    return {"metadata": tx.labels_of(found.id)}
 
 
 def unset_metadata(ask: Ask, tx: Tx) -> object:
     """A rule without a piece of metadata."""
     found = rules.find(tx, ask.id)
-    if ask.path["key"] not in tx.labels([found.id]).get(found.id, {}):
-        raise NotFound("metadata item", ask.path["key"][:80])
-    tx.unlabel(found.id, [ask.path["key"]])
+    key = ask.path["key"]
+    item(tx.labels_of(found.id), key, "metadata item")
+    tx.unlabel(found.id, [key])
     return None
 
 

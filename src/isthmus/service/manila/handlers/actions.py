@@ -11,6 +11,7 @@ from isthmus.service.domain import locks, rules, types
 from isthmus.service.domain import shares as domain
 from isthmus.service.manila import facts
 from isthmus.service.manila.ask import Ask
+from isthmus.service.manila.handlers.common import reset
 from isthmus.store.query import Query
 from isthmus.store.rows import ShareRow, SnapshotRow, TypeRow
 from isthmus.store.tx import Tx
@@ -100,8 +101,7 @@ def reset_status(ask: Ask, tx: Tx) -> object:
     row = tx.need(ShareRow, ask.id)
     if row.deleted_until is not None:
         raise Forbidden(f"cannot reset the status of share {row.id}: it is in the recycle bin")
-    wanted = ask.body.get("status") or ask.body.get("os-status")
-    tx.change(row, shown="" if wanted in ("available", str(row.status)) else wanted)
+    reset(ask, tx, row)
     return None
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 from isthmus.model.errors import Conflict, Invalid, NotFound
-from isthmus.model.names import MAX_DESCRIPTION, parse_title
 from isthmus.service.domain import groups, scheduler, types
 from isthmus.service.domain import shares as domain
 from isthmus.service.domain.quotas import gib
 from isthmus.service.manila.ask import Ask, stamp
 from isthmus.service.manila.handlers import shares
-from isthmus.store.query import Query, Value
+from isthmus.service.manila.handlers.common import item, reset, single, titled, without
+from isthmus.store.query import Query
 from isthmus.store.records import GroupRow, GroupSnapshotRow, GroupTypeRow
 from isthmus.store.rows import ShareRow, TypeRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
-from isthmus.wire.manila.shape import flag, label
+from isthmus.wire.manila.shape import flag, labels
 
 SORTS = {
     "id": "id",
@@ -27,8 +27,7 @@ SORTS = {
     "share_group_type_id": "type",
     "availability_zone": "zone",
 }
-Described = TypeVar("Described", GroupRow, GroupSnapshotRow)
-
+_LIKE = (("name~", "name"), ("description~", "description"))
 SNAPSHOT_SORTS = {"id": "id", "name": "name", "created_at": "created_at", "share_group_id": "group"}
 
 
@@ -83,7 +82,7 @@ def create(ask: Ask, tx: Tx) -> object:
 def update(ask: Ask, tx: Tx) -> object:
     """A group with another name or description."""
     row = tx.need(GroupRow, ask.id)
-    return {"share_group": _view(ask, _described(ask, tx, row))}
+    return {"share_group": _view(ask, tx.change(row, **titled(ask.body)))}
 
 
 def delete(ask: Ask, tx: Tx) -> object:
@@ -107,8 +106,7 @@ def force_delete(ask: Ask, tx: Tx) -> object:
 def reset_status(ask: Ask, tx: Tx) -> object:
     """A group shows this status."""
     ask.need_admin("reset the status of a share group")
-    wanted = ask.body.get("status") or ask.body.get("os-status")
-    tx.change(tx.need(GroupRow, ask.id), shown="" if wanted == "available" else wanted)
+    reset(ask, tx, tx.need(GroupRow, ask.id))
     return None
 
 
@@ -119,12 +117,13 @@ def types_index(ask: Ask, tx: ReadTx) -> object:
     """All group types that the caller may use."""
     rows = tx.page(GroupTypeRow, Query(descending=False))
     if ask.own is not None:
-        rows = [row for row in rows if row.public or ask.own in types.allowed(tx, groups.GROUP_TYPE, row.id)]
+        mine = types.open_to(tx, groups.GROUP_TYPE, ask.own)
+        rows = [row for row in rows if row.public or row.id in mine]
     elif ask.query.get("is_public", "true").lower() not in ("none", "all"):
         public = ask.flag("is_public")
         rows = [row for row in rows if row.public == (True if public is None else public)]
     if "group_specs" in ask.query and ask.minor >= 66:
-        wanted = shares._mapping(ask.query["group_specs"], "group_specs").items()
+        wanted = ask.mapping("group_specs").items()
         rows = [row for row in rows if wanted <= dict(row.specs).items()]
     return {"share_group_types": [_type(ask, row) for row in rows]}
 
@@ -147,7 +146,7 @@ def types_create(ask: Ask, tx: Tx) -> object:
         name=body["name"],
         share_types=body["share_types"],
         public=flag(body.get("is_public"), default=True),
-        specs={name: label(value) for name, value in (body.get("group_specs") or {}).items()},
+        specs=labels(body.get("group_specs")),
     )
     return {"share_group_type": _type(ask, row)}
 
@@ -186,38 +185,29 @@ def specs(ask: Ask, tx: ReadTx) -> object:
 
 def show_spec(ask: Ask, tx: ReadTx) -> object:
     """One of them."""
-    found = groups.find_type(tx, ask.id, None).specs
-    key = ask.path["key"]
-    if key not in found:
-        raise NotFound("group spec", key[:80])
-    return {key: found[key]}
+    return item(groups.find_type(tx, ask.id, None).specs, ask.path["key"], "group spec")
 
 
 def set_specs(ask: Ask, tx: Tx) -> object:
     """These besides those that it has."""
     row = groups.find_type(tx, ask.id, None)
-    given = {name: label(value) for name, value in ask.body.items()}
+    given = labels(ask.body)
     tx.change(row, specs={**row.specs, **given})
     return {"group_specs": given}
 
 
 def put_spec(ask: Ask, tx: Tx) -> object:
     """One of them."""
-    key = ask.path["key"]
-    if set(ask.body) != {key}:
-        raise Invalid(f"cannot set {key[:80]}: the body names other specs than the path", field=key[:80])
+    given = single(ask)
     row = groups.find_type(tx, ask.id, None)
-    tx.change(row, specs={**row.specs, key: label(ask.body[key])})
-    return {key: label(ask.body[key])}
+    tx.change(row, specs={**row.specs, **given})
+    return given
 
 
 def unset_spec(ask: Ask, tx: Tx) -> object:
     """Without one of them."""
     row = groups.find_type(tx, ask.id, None)
-    key = ask.path["key"]
-    if key not in row.specs:
-        raise NotFound("group spec", key[:80])
-    tx.change(row, specs={name: value for name, value in row.specs.items() if name != key})
+    tx.change(row, specs=without(row.specs, ask.path["key"], "group spec"))
     return None
 
 
@@ -256,7 +246,7 @@ def snapshots_create(ask: Ask, tx: Tx) -> object:
 def snapshots_update(ask: Ask, tx: Tx) -> object:
     """A group snapshot with another name or description."""
     row = tx.need(GroupSnapshotRow, ask.id)
-    return {"share_group_snapshot": _snapshot(ask, tx, _described(ask, tx, row))}
+    return {"share_group_snapshot": _snapshot(ask, tx, tx.change(row, **titled(ask.body)))}
 
 
 def snapshots_delete(ask: Ask, tx: Tx) -> object:
@@ -268,8 +258,7 @@ def snapshots_delete(ask: Ask, tx: Tx) -> object:
 def snapshots_reset(ask: Ask, tx: Tx) -> object:
     """A group snapshot shows this status."""
     ask.need_admin("reset the status of a share group snapshot")
-    wanted = ask.body.get("status") or ask.body.get("os-status")
-    tx.change(tx.need(GroupSnapshotRow, ask.id), shown="" if wanted == "available" else wanted)
+    reset(ask, tx, tx.need(GroupSnapshotRow, ask.id))
     return None
 
 
@@ -298,15 +287,6 @@ def _private(ask: Ask, tx: ReadTx) -> GroupTypeRow:
     return row
 
 
-def _described(ask: Ask, tx: Tx, row: Described) -> Described:
-    values: dict[str, Any] = {}
-    if "name" in ask.body:
-        values["name"] = parse_title(ask.body["name"] or "")
-    if "description" in ask.body:
-        values["description"] = parse_title(ask.body["description"] or "", "description", most=MAX_DESCRIPTION)
-    return tx.change(row, **values)
-
-
 def _type(ask: Ask, row: GroupTypeRow) -> dict[str, Any]:
     facts = {
         "id": row.id,
@@ -319,16 +299,8 @@ def _type(ask: Ask, row: GroupTypeRow) -> dict[str, Any]:
     return ask.show(shapes.GROUP_TYPE, facts)
 
 
-def _filters(ask: Ask, *pairs: tuple[str, str]) -> tuple[dict[str, Value], dict[str, str]]:
-    equal = ask.scope()
-    equal |= {column: ask.query[name] for name, column in pairs if name in ask.query}
-    like = {"name~": "name", "description~": "description"}
-    return equal, {column: ask.query[name] for name, column in like.items() if name in ask.query and ask.minor >= 36}
-
-
 def _listed(ask: Ask, tx: ReadTx) -> list[dict[str, Any]]:
-    equal, holds = _filters(
-        ask,
+    equal = ask.scope() | ask.equals(
         ("name", "name"),
         ("description", "description"),
         ("share_group_type_id", "type"),
@@ -337,7 +309,7 @@ def _listed(ask: Ask, tx: ReadTx) -> list[dict[str, Any]]:
     )
     if "status" in ask.query:
         equal["shown"] = "" if ask.query["status"] == "available" else ask.query["status"]
-    return [_view(ask, row) for row in tx.page(GroupRow, ask.part(equal, SORTS, holds=holds))]
+    return [_view(ask, row) for row in tx.page(GroupRow, ask.part(equal, SORTS, holds=ask.holds(*_LIKE, since=36)))]
 
 
 def _view(ask: Ask, row: GroupRow) -> dict[str, Any]:
@@ -362,8 +334,9 @@ def _view(ask: Ask, row: GroupRow) -> dict[str, Any]:
 
 
 def _snapshots(ask: Ask, tx: ReadTx) -> list[dict[str, Any]]:
-    equal, holds = _filters(ask, ("name", "name"), ("description", "description"), ("share_group_id", "group"))
-    rows = tx.page(GroupSnapshotRow, ask.part(equal, SNAPSHOT_SORTS, holds=holds))
+    filters = ask.equals(("name", "name"), ("description", "description"), ("share_group_id", "group"))
+    query = ask.part(ask.scope() | filters, SNAPSHOT_SORTS, holds=ask.holds(*_LIKE, since=36))
+    rows = tx.page(GroupSnapshotRow, query)
     shown = [_snapshot(ask, tx, row) for row in rows]
     return [one for one in shown if ask.query.get("status", one["status"]) == one["status"]]
 

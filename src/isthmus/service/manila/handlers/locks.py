@@ -36,11 +36,9 @@ _FILTERS = (
 
 def index(ask: Ask, tx: ReadTx) -> object:
     """All locks of the project."""
-    equal = ask.scope()
-    equal |= {column: ask.query[name] for name, column in _FILTERS if name in ask.query}
-    holds = {"reason": ask.query["lock_reason~"]} if "lock_reason~" in ask.query else {}
+    equal = ask.scope() | ask.equals(*_FILTERS)
     since, before = ask.when("created_since", 81), ask.when("created_before", 81)
-    query = ask.part(equal, SORTS, since=since, before=before, holds=holds)
+    query = ask.part(equal, SORTS, since=since, before=before, holds=ask.holds(("lock_reason~", "reason")))
     count = tx.count(LockRow, query) if ask.flag("with_count") else None
     return ask.page("resource_locks", [_view(ask, row) for row in tx.page(LockRow, query)], count)
 

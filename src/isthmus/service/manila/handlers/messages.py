@@ -33,8 +33,7 @@ _FILTERS = (
 
 def index(ask: Ask, tx: ReadTx) -> object:
     """All messages of the project."""
-    equal = ask.scope()
-    equal |= {column: ask.query[name] for name, column in _FILTERS if name in ask.query}
+    equal = ask.scope() | ask.equals(*_FILTERS)
     if ask.query.get("message_level", "ERROR") != "ERROR":
         equal["id"] = []
     since, before = ask.when("created_since", 52), ask.when("created_before", 52)

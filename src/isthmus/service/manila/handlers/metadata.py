@@ -5,31 +5,28 @@ from __future__ import annotations
 from isthmus.model.errors import Forbidden, Invalid, NotFound
 from isthmus.service.manila import facts
 from isthmus.service.manila.ask import Ask
+from isthmus.service.manila.handlers.common import item
 from isthmus.store.records import SubnetRow
 from isthmus.store.rows import ShareRow, SnapshotRow
 from isthmus.store.tx import ReadTx, Tx
-from isthmus.wire.manila.shape import label
+from isthmus.wire.manila.shape import labels
 
 
 def index(ask: Ask, tx: ReadTx) -> object:
     """All of it."""
-    return {"metadata": _labels(tx, _owner(ask, tx))}
+    return {"metadata": tx.labels_of(_owner(ask, tx))}
 
 
 def show(ask: Ask, tx: ReadTx) -> object:
     """One item."""
-    key = ask.path["key"]
-    found = _labels(tx, _owner(ask, tx))
-    if key not in found:
-        raise NotFound("metadata item", key[:80])
-    return {"meta": {key: found[key]}}
+    return {"meta": item(tx.labels_of(_owner(ask, tx)), ask.path["key"], "metadata item")}
 
 
 def add(ask: Ask, tx: Tx) -> object:
     """These items besides those that are there."""
     owner = _owner(ask, tx)
     tx.label(owner, _given(ask))
-    return {"metadata": _labels(tx, owner)}
+    return {"metadata": tx.labels_of(owner)}
 
 
 def replace(ask: Ask, tx: Tx) -> object:
@@ -52,21 +49,16 @@ def put(ask: Ask, tx: Tx) -> object:
 def delete(ask: Ask, tx: Tx) -> object:
     """Without this item."""
     key, owner = ask.path["key"], _owner(ask, tx)
-    if key not in _labels(tx, owner):
-        raise NotFound("metadata item", key[:80])
+    item(tx.labels_of(owner), key, "metadata item")
     tx.unlabel(owner, [key])
     return None
 
 
 def _given(ask: Ask) -> dict[str, str]:
-    found = {name: label(value) for name, value in ask.body.items()}
+    found = labels(ask.body)
     if any(len(value) > 1023 for value in found.values()):
         raise Invalid("Metadata property value is greater than 1023 characters.", field="metadata")
     return found
-
-
-def _labels(tx: ReadTx, owner: str) -> dict[str, str]:
-    return tx.labels([owner]).get(owner, {})
 
 
 def _owner(ask: Ask, tx: ReadTx) -> str:

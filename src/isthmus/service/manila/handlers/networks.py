@@ -8,12 +8,13 @@ from isthmus.model.errors import Conflict, Forbidden, Invalid, NotFound
 from isthmus.model.names import MAX_DESCRIPTION, new_id, parse_title
 from isthmus.service.domain import quotas
 from isthmus.service.manila.ask import Ask, stamp
+from isthmus.service.manila.handlers.common import titled
 from isthmus.store.query import Query
 from isthmus.store.records import NetworkRow, SecurityServiceRow, SubnetRow
 from isthmus.store.rows import HostRow, ShareRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
-from isthmus.wire.manila.shape import label
+from isthmus.wire.manila.shape import labels
 
 SORTS = {"id": "id", "name": "name", "created_at": "created_at"}
 _TEXTS = ("dns_ip", "server", "domain", "user", "ou", "default_ad_site")
@@ -48,11 +49,7 @@ def create(ask: Ask, tx: Tx) -> object:
 def update(ask: Ask, tx: Tx) -> object:
     """A share network with another name, description, or network behind its default subnet."""
     row, body = tx.need(NetworkRow, ask.id), ask.body
-    values: dict[str, Any] = {}
-    if "name" in body:
-        values["name"] = parse_title(body["name"] or "")
-    if "description" in body:
-        values["description"] = parse_title(body["description"] or "", "description", most=MAX_DESCRIPTION)
+    values = titled(body)
     networks = {name: body[name] for name in ("neutron_net_id", "neutron_subnet_id") if name in body}
     if networks:
         if _in_use(tx, row):
@@ -61,8 +58,11 @@ def update(ask: Ask, tx: Tx) -> object:
         default = next((one for one in tx.all(SubnetRow, network=row.id) if not one.zone), None)
         if default is None:
             raise Invalid(f"cannot change share network {row.id}: it has no default subnet", field="neutron_net_id")
-        values_of = {"neutron_network": networks.get("neutron_net_id") or ""}
-        tx.change(default, **values_of, neutron_subnet=networks.get("neutron_subnet_id") or "")
+        tx.change(
+            default,
+            neutron_network=networks.get("neutron_net_id") or "",
+            neutron_subnet=networks.get("neutron_subnet_id") or "",
+        )
     return {"share_network": _view(ask, tx, tx.change(row, **values))}
 
 
@@ -158,7 +158,7 @@ def create_subnet(ask: Ask, tx: Tx) -> object:
     row = tx.need(NetworkRow, ask.id)
     _check_pair(ask.body)
     made = _add_subnet(ask, tx, row)
-    tx.label(made.id, {key: label(value) for key, value in (ask.body.get("metadata") or {}).items()})
+    tx.label(made.id, labels(ask.body.get("metadata")))
     shown = next(one for one in _subnets(ask, tx, row) if one["id"] == made.id)
     return {"share_network_subnet": shown}
 
@@ -221,11 +221,7 @@ def create_security_service(ask: Ask, tx: Tx) -> object:
 def update_security_service(ask: Ask, tx: Tx) -> object:
     """A security service with other values."""
     row, body = tx.need(SecurityServiceRow, ask.id), ask.body
-    values: dict[str, Any] = {name: body[name] or "" for name in _TEXTS if name in body}
-    if "name" in body:
-        values["name"] = parse_title(body["name"] or "")
-    if "description" in body:
-        values["description"] = parse_title(body["description"] or "", "description", most=MAX_DESCRIPTION)
+    values = titled(body) | {name: body[name] or "" for name in _TEXTS if name in body}
     if "password" in body:
         values["password"] = ask.seal.close(body["password"] or "")
     if body.get("type") and body["type"] != row.kind:
@@ -247,9 +243,8 @@ def _service(tx: ReadTx, key: str) -> SecurityServiceRow:
 
 
 def _services(ask: Ask, tx: ReadTx) -> list[dict[str, Any]]:
-    equal = ask.scope()
     pairs = (("name", "name"), ("type", "kind"), *((name, name) for name in _TEXTS[:4]))
-    equal |= {column: ask.query[name] for name, column in pairs if name in ask.query}
+    equal = ask.scope() | ask.equals(*pairs)
     query = Query(equal=equal, limit=ask.limit, offset=ask.offset)
     if network := ask.query.get("share_network_id"):
         equal["id"] = sorted(tx.need(NetworkRow, network).services)
@@ -302,9 +297,8 @@ def _in_use(tx: ReadTx, row: NetworkRow) -> bool:
 
 def _listed(ask: Ask, tx: ReadTx) -> list[NetworkRow]:
     equal, asked = ask.scope(), ask.query
-    equal |= {name: asked[name] for name in ("name", "description", "id") if name in asked}
-    like = {"name~": "name", "description~": "description"}
-    holds = {column: asked[name] for name, column in like.items() if name in asked and ask.minor >= 36}
+    equal |= ask.equals(("name", "name"), ("description", "description"), ("id", "id"))
+    holds = ask.holds(("name~", "name"), ("description~", "description"), since=36)
     since, before = ask.when("created_since", 0), ask.when("created_before", 0)
     rows = tx.page(NetworkRow, ask.part(equal, SORTS, holds=holds, since=since, before=before))
     if wanted := asked.get("security_service_id"):

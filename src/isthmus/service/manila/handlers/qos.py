@@ -8,11 +8,12 @@ from isthmus.model.errors import Conflict, Invalid, NotFound
 from isthmus.model.names import MAX_DESCRIPTION, new_id, parse_title
 from isthmus.service.domain import types
 from isthmus.service.manila.ask import Ask, stamp
+from isthmus.service.manila.handlers.common import item, single, without
 from isthmus.store.records import QosTypeRow
 from isthmus.store.rows import TypeRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
-from isthmus.wire.manila.shape import label
+from isthmus.wire.manila.shape import labels
 
 SORTS = {"id": "id", "name": "name", "created_at": "created_at", "updated_at": "updated_at"}
 DEFAULT = "default_qos_type"
@@ -20,7 +21,7 @@ DEFAULT = "default_qos_type"
 
 def index(ask: Ask, tx: ReadTx) -> object:
     """All QoS types."""
-    equal = {name: ask.query[name] for name in ("name", "description") if name in ask.query}
+    equal = ask.equals(("name", "name"), ("description", "description"))
     rows = tx.page(QosTypeRow, ask.part(equal, SORTS))
     return ask.page("qos_types", [_view(ask, row) for row in rows])
 
@@ -38,7 +39,7 @@ def create(ask: Ask, tx: Tx) -> object:
         raise Invalid("QoS type must have a name.", field="qos_type.name")
     if tx.all(QosTypeRow, name=name):
         raise Conflict(f"cannot make QoS type {name}: there is one of this name", code="name-taken")
-    specs = {key: label(value) for key, value in (body.get("specs") or {}).items()}
+    specs = labels(body.get("specs"))
     described = parse_title(body.get("description") or "", "description", most=MAX_DESCRIPTION)
     return {"qos_type": _view(ask, tx.add(QosTypeRow(new_id(), name, described, specs)))}
 
@@ -67,36 +68,29 @@ def specs(ask: Ask, tx: ReadTx) -> object:
 
 def show_spec(ask: Ask, tx: ReadTx) -> object:
     """One of them."""
-    key, found = ask.path["key"], _find(tx, ask.id).specs
-    if key not in found:
-        raise NotFound("QoS type spec", key[:80])
-    return {key: found[key]}
+    return item(_find(tx, ask.id).specs, ask.path["key"], "QoS type spec")
 
 
 def set_specs(ask: Ask, tx: Tx) -> object:
     """These besides those that it has."""
     row = _find(tx, ask.id)
-    given = {name: label(value) for name, value in ask.body.items()}
+    given = labels(ask.body)
     tx.change(row, specs={**row.specs, **given})
     return {"specs": given}
 
 
 def put_spec(ask: Ask, tx: Tx) -> object:
     """One of them."""
-    key = ask.path["key"]
-    if set(ask.body) != {key}:
-        raise Invalid(f"cannot set {key[:80]}: the body names other specs than the path", field=key[:80])
+    given = single(ask)
     row = _find(tx, ask.id)
-    tx.change(row, specs={**row.specs, key: label(ask.body[key])})
-    return {key: label(ask.body[key])}
+    tx.change(row, specs={**row.specs, **given})
+    return given
 
 
 def unset_spec(ask: Ask, tx: Tx) -> object:
     """Without one of them."""
-    row, key = _find(tx, ask.id), ask.path["key"]
-    if key not in row.specs:
-        raise NotFound("QoS type spec", key[:80])
-    tx.change(row, specs={name: value for name, value in row.specs.items() if name != key})
+    row = _find(tx, ask.id)
+    tx.change(row, specs=without(row.specs, ask.path["key"], "QoS type spec"))
     return None
 
 

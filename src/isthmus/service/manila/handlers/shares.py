@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +13,12 @@ from isthmus.service.domain import shares as domain
 from isthmus.service.domain.pools import DEFAULT_TYPE
 from isthmus.service.manila import facts
 from isthmus.service.manila.ask import Ask
+from isthmus.service.manila.handlers.common import first
 from isthmus.store.query import Query, Value
 from isthmus.store.rows import HostRow, PoolRow, ShareRow, SnapshotRow, TypeRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
-from isthmus.wire.manila.shape import flag, label
+from isthmus.wire.manila.shape import flag, labels
 
 PROTOCOLS = ("NFS",)
 SORTS: Mapping[str, str] = {
@@ -53,8 +53,7 @@ def detail(ask: Ask, tx: ReadTx) -> object:
     """All fields."""
     query = _listed(ask, tx)
     rows = tx.page(ShareRow, query)
-    names = shapes.SHARE.names(ask.minor, admin=ask.admin)
-    shown = [{name: one[source] for name, source in names} for one in facts.shares(ask, tx, rows)]
+    shown = [ask.show(shapes.SHARE, one) for one in facts.shares(ask, tx, rows)]
     return ask.page("shares", shown, _count(ask, tx, query))
 
 
@@ -95,7 +94,7 @@ def create(ask: Ask, tx: Tx) -> object:
     wish = scheduler.wish_for(tx, kind, size, zone=zone, origin=origin, hints=hints)
     name = parse_title(body.get("name") or body.get("display_name") or "")
     row = place(ask, tx, kind, wish, name=name, words=words, public=flag(body.get("is_public")), snapshot=snapshot)
-    tx.label(row.id, {key: label(value) for key, value in (body.get("metadata") or {}).items()})
+    tx.label(row.id, labels(body.get("metadata")))
     return {"share": shown(ask, tx, row)}
 
 
@@ -158,8 +157,8 @@ def update(ask: Ask, tx: Tx) -> object:
     row = domain.update_share(
         tx,
         row.id,
-        name=_first(body, "display_name", "name"),
-        description=_first(body, "display_description", "description"),
+        name=first(body, "display_name", "name"),
+        description=first(body, "display_description", "description"),
         public=flag(body["is_public"]) if body.get("is_public") is not None else None,
     )
     return {"share": shown(ask, tx, row)}
@@ -199,10 +198,6 @@ def _usable(tx: Tx, ask: Ask, verb: str) -> ShareRow:
     if row.deleted_until is not None:
         raise locks.Locked(f"cannot {verb} share {row.id}: it is in the recycle bin: restore it first")
     return row
-
-
-def _first(body: Mapping[str, Any], *names: str) -> str | None:
-    return next((body[name] or "" for name in names if name in body), None)
 
 
 def _origin(tx: ReadTx, snapshot_id: str | None) -> tuple[ShareRow | None, SnapshotRow | None]:
@@ -273,22 +268,11 @@ def _listed(ask: Ask, tx: ReadTx) -> Query:
     either: dict[str, Value] = {}
     if ask.flag("is_public") and "project" in equal:
         either = {"project": equal.pop("project"), "public": True}
-    for name, column in (
-        ("share_group_id", "group"),
-        ("share_network_id", "network"),
-        ("snapshot_id", "origin_snapshot"),
-        ("mount_point_name", "mount_name"),
-        ("share_proto", "proto"),
-        ("id", "id"),
-        ("user_id", "user"),
-    ):
-        if name in asked:
-            equal[column] = asked[name]
+    equal |= ask.equals(*_EQUAL)
     if named := asked.get("name", asked.get("display_name")):
         equal["name"] = named
     if (described := asked.get("description", asked.get("display_description"))) and minor >= 36:
         equal["description"] = described
-    holds = {column: asked[name] for name, column in _LIKE if name in asked and minor >= 36}
     binned = bool(ask.flag("is_soft_deleted")) if minor >= 69 else False
     if not binned:
         equal["deleted_until"] = None
@@ -299,8 +283,8 @@ def _listed(ask: Ask, tx: ReadTx) -> Query:
         equal=equal,
         either=either,
         filled=("deleted_until",) if binned else (),
-        holds=holds,
-        labels=_labels(asked.get("metadata")),
+        holds=ask.holds(*_LIKE, since=36),
+        labels=ask.mapping("metadata") if asked.get("metadata") else {},
         sort=sort,
         descending=descending,
         limit=ask.limit,
@@ -308,6 +292,15 @@ def _listed(ask: Ask, tx: ReadTx) -> Query:
     )
 
 
+_EQUAL = (
+    ("share_group_id", "group"),
+    ("share_network_id", "network"),
+    ("snapshot_id", "origin_snapshot"),
+    ("mount_point_name", "mount_name"),
+    ("share_proto", "proto"),
+    ("id", "id"),
+    ("user_id", "user"),
+)
 _LIKE = (
     ("name~", "name"),
     ("display_name~", "name"),
@@ -332,9 +325,9 @@ def _filter_elsewhere(ask: Ask, tx: ReadTx, equal: dict[str, Value]) -> None:
     """By what other tables say: type, extra specs, host, zone, export location."""
     asked, minor = ask.query, ask.minor
     if kind := asked.get("share_type_id", asked.get("volume_type_id")):
-        equal["type"] = [row.name for row in tx.page(TypeRow, Query(equal={"uuid": kind}))]
+        equal["type"] = [row.name for row in tx.all(TypeRow, uuid=kind)]
     if "extra_specs" in asked:
-        wanted = _mapping(asked["extra_specs"], "extra_specs").items()
+        wanted = ask.mapping("extra_specs").items()
         equal["type"] = [row.name for row in tx.all(TypeRow) if wanted <= types.specs_of(row).items()]
     pools = None
     if "host" in asked and ask.admin:
@@ -351,21 +344,6 @@ def _filter_elsewhere(ask: Ask, tx: ReadTx, equal: dict[str, Value]) -> None:
         equal["id"] = [key for key, name in mine if facts.derived("export", key, f"/{name or key}") == location]
     if "share_server_id" in asked:
         equal["id"] = []  # no share is on a share server
-
-
-def _mapping(text: str, field: str) -> dict[str, str]:
-    """A filter that clients write as a Python or JSON dictionary."""
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
-        raise Invalid(f"cannot use {field}: give a dictionary", field=field) from error
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise Invalid(f"cannot use {field}: give a dictionary", field=field)
-    return {key: label(value) for key, value in found.items()}
-
-
-def _labels(text: str | None) -> dict[str, str]:
-    return _mapping(text, "metadata") if text else {}
 
 
 def _count(ask: Ask, tx: ReadTx, query: Query) -> int | None:

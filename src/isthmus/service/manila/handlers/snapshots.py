@@ -10,12 +10,12 @@ from isthmus.service.domain import snapshots as domain
 from isthmus.service.domain import types
 from isthmus.service.manila import facts
 from isthmus.service.manila.ask import Ask, stamp
-from isthmus.service.manila.handlers.shares import _first, _labels
+from isthmus.service.manila.handlers.common import first, reset
 from isthmus.store.query import Query, Value
 from isthmus.store.rows import PoolRow, ShareRow, SnapshotRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
-from isthmus.wire.manila.shape import label
+from isthmus.wire.manila.shape import labels
 
 SORTS = {
     "id": "id",
@@ -62,11 +62,11 @@ def create(ask: Ask, tx: Tx) -> object:
     row = domain.create_snapshot(
         tx,
         share=share.id,
-        name=_first(body, "name", "display_name") or "",
-        description=_first(body, "description", "display_description") or "",
+        name=first(body, "name", "display_name") or "",
+        description=first(body, "description", "display_description") or "",
         user=ask.caller.user,
     )
-    tx.label(row.id, {key: label(value) for key, value in (body.get("metadata") or {}).items()})
+    tx.label(row.id, labels(body.get("metadata")))
     return {"snapshot": _view(ask, tx, row)}
 
 
@@ -76,8 +76,8 @@ def update(ask: Ask, tx: Tx) -> object:
     row = domain.update_snapshot(
         tx,
         ask.id,
-        name=_first(body, "display_name", "name"),
-        description=_first(body, "display_description", "description"),
+        name=first(body, "display_name", "name"),
+        description=first(body, "display_description", "description"),
     )
     return {"snapshot": _view(ask, tx, row)}
 
@@ -101,9 +101,7 @@ def force_delete(ask: Ask, tx: Tx) -> object:
 def reset_status(ask: Ask, tx: Tx) -> object:
     """A snapshot shows this status; ``available`` shows the truth."""
     ask.need_admin("reset the status of a snapshot")
-    row = tx.need(SnapshotRow, ask.id)
-    wanted = ask.body.get("status") or ask.body.get("os-status")
-    tx.change(row, shown="" if wanted in ("available", str(row.status)) else wanted)
+    reset(ask, tx, tx.need(SnapshotRow, ask.id))
     return None
 
 
@@ -192,9 +190,7 @@ def _view(ask: Ask, tx: ReadTx, row: SnapshotRow) -> dict[str, Any]:
 def _listed(ask: Ask) -> Query:
     asked = ask.query
     equal = ask.scope()
-    for name, column in (("share_id", "share"), ("name", "name"), ("display_name", "name"), ("id", "id")):
-        if name in asked:
-            equal[column] = asked[name]
+    equal |= ask.equals(("share_id", "share"), ("name", "name"), ("display_name", "name"), ("id", "id"))
     if "status" in asked:
         real = asked["status"] in set(SnapshotStatus)
         equal |= {"status": asked["status"], "shown": ""} if real else {"shown": asked["status"]}
@@ -202,10 +198,9 @@ def _listed(ask: Ask) -> Query:
         equal["size"] = ask.number("size", 0) << 30
     if ask.minor >= 36 and "description" in asked:
         equal["description"] = asked["description"]
-    pairs = (("name~", "name"), ("description~", "description"))
-    holds = {column: asked[name] for name, column in pairs if name in asked and ask.minor >= 36}
-    labels = _labels(asked.get("metadata")) if ask.minor >= 73 else {}
-    return ask.part(equal, SORTS, holds=holds, labels=labels)
+    holds = ask.holds(("name~", "name"), ("description~", "description"), since=36)
+    metadata = ask.mapping("metadata") if ask.minor >= 73 and asked.get("metadata") else {}
+    return ask.part(equal, SORTS, holds=holds, labels=metadata)
 
 
 def _count(ask: Ask, tx: ReadTx, query: Query) -> int | None:

@@ -23,6 +23,8 @@ SORTS = {
     "expires_at": "expires_at",
 }
 
+_FILTERS = (("name", "name"), ("resource_id", "share"), ("id", "id"), ("source_project_id", "project"))
+
 
 def index(ask: Ask, tx: ReadTx) -> object:
     """Ids and names."""
@@ -69,12 +71,8 @@ def delete(ask: Ask, tx: Tx) -> object:
 
 
 def _listed(ask: Ask, tx: ReadTx) -> list[dict[str, Any]]:
-    equal = ask.scope()
-    for name, column in (("name", "name"), ("resource_id", "share"), ("id", "id"), ("source_project_id", "project")):
-        if name in ask.query:
-            equal[column] = ask.query[name]
-    holds = {"name": ask.query["name~"]} if "name~" in ask.query else {}
-    return [_view(ask, row) for row in tx.page(TransferRow, ask.part(equal, SORTS, holds=holds))]
+    equal = ask.scope() | ask.equals(*_FILTERS)
+    return [_view(ask, row) for row in tx.page(TransferRow, ask.part(equal, SORTS, holds=ask.holds(("name~", "name"))))]
 
 
 def _view(ask: Ask, row: TransferRow) -> dict[str, Any]:

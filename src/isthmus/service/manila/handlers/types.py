@@ -9,11 +9,11 @@ from isthmus.service.domain import pools, types
 from isthmus.service.domain.pools import DEFAULT_TYPE
 from isthmus.service.manila import facts
 from isthmus.service.manila.ask import Ask
-from isthmus.service.manila.handlers.shares import _mapping
+from isthmus.service.manila.handlers.common import item, single
 from isthmus.store.rows import TypeRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
-from isthmus.wire.manila.shape import flag, label
+from isthmus.wire.manila.shape import flag, labels
 
 _PUBLIC = ("share_type_access:is_public", "os-share-type-access:is_public")
 
@@ -27,7 +27,7 @@ def index(ask: Ask, tx: ReadTx) -> object:
     if "extra_specs" in ask.query:
         if ask.minor < 43:
             raise Invalid("Filter by 'extra_specs' is supported from version 2.43 on.", field="extra_specs")
-        wanted = _mapping(ask.query["extra_specs"], "extra_specs").items()
+        wanted = ask.mapping("extra_specs").items()
         rows = [row for row in rows if wanted <= types.specs_of(row).items()]
     shown = [_view(ask, row) for row in rows]
     return {"share_types": shown, "volume_types": shown}
@@ -47,7 +47,7 @@ def create(ask: Ask, tx: Tx) -> object:
     """A type."""
     body = ask.body
     public = next((flag(body[name]) for name in _PUBLIC if body.get(name) is not None), True)
-    specs = {name: label(value) for name, value in (body.get("extra_specs") or {}).items()}
+    specs = labels(body.get("extra_specs"))
     if ask.minor < 41 and body.get("description"):
         raise Invalid("'description' is supported from version 2.41 on.", field="share_type.description")
     row = types.make_type(
@@ -90,27 +90,21 @@ def specs(ask: Ask, tx: ReadTx) -> object:
 
 def show_spec(ask: Ask, tx: ReadTx) -> object:
     """One of them."""
-    key = ask.path["key"]
-    found = types.specs_of(types.find_type(tx, ask.id))
-    if key not in found:
-        raise NotFound("extra spec", key[:80])
-    return {key: found[key]}
+    return item(types.specs_of(types.find_type(tx, ask.id)), ask.path["key"], "extra spec")
 
 
 def set_specs(ask: Ask, tx: Tx) -> object:
     """These besides those that it has."""
-    given = {name: label(value) for name, value in ask.body.items()}
+    given = labels(ask.body)
     types.set_specs(tx, types.find_type(tx, ask.id), given)
     return {"extra_specs": given}
 
 
 def put_spec(ask: Ask, tx: Tx) -> object:
     """One of them."""
-    key = ask.path["key"]
-    if set(ask.body) != {key}:
-        raise Invalid(f"cannot set {key[:80]}: the body names other specs than the path", field=key[:80])
-    types.set_specs(tx, types.find_type(tx, ask.id), {key: label(ask.body[key])})
-    return {key: label(ask.body[key])}
+    given = single(ask)
+    types.set_specs(tx, types.find_type(tx, ask.id), given)
+    return given
 
 
 def unset_spec(ask: Ask, tx: Tx) -> object:
