@@ -13,6 +13,7 @@ from isthmus.service.manila.app import Manila
 from isthmus.service.policy import Policy
 from isthmus.service.seal import Seal
 from isthmus.service.service import Service
+from isthmus.store import Store
 from isthmus.wire.manila import version
 from tests.api_kit import HeaderVoucher, as_caller
 
@@ -59,6 +60,17 @@ class Client:
     async def share(self, **wanted: Any) -> Any:
         """A share of 1 GiB, asked for."""
         return (await self.do("POST", "/shares", {"share": {"share_proto": "NFS", "size": 1, **wanted}}))["share"]
+
+
+@asynccontextmanager
+async def manila_over(store: Store) -> AsyncIterator[Client]:
+    """Requests to a service over this store."""
+    service = Service(store)
+    try:
+        async with manila_of(service) as client:
+            yield client
+    finally:
+        await service.close()
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -47,15 +46,6 @@ async def place(
     async with serving(tmp_path, keystone, database) as (site, cafile, guest):
         with clients(keystone, cafile) as runner:
             yield site, runner, guest
-
-
-def value(shown: dict[str, Any], name: str) -> Any:
-    """A field that the client may have printed as text."""
-    found = shown[name]
-    try:
-        return json.loads(found) if isinstance(found, str) and found[:1] in "[{" else found
-    except json.JSONDecodeError:
-        return found
 
 
 def shares_and_rules(osc: Clients, guest: str) -> None:

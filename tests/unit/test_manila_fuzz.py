@@ -11,10 +11,9 @@ import pytest
 from isthmus.model.names import new_id
 from isthmus.service.manila.router import Route
 from isthmus.service.manila.routes import ROUTES
-from isthmus.service.service import Service
 from isthmus.wire.manila import fault
 from tests import service_kit
-from tests.manila_kit import Client, manila_of
+from tests.manila_kit import Client, manila_over
 
 CALLERS = ("owner", "reader", "other project", "operator", "observer", "unscoped")
 ODD: tuple[Any, ...] = (
@@ -132,8 +131,7 @@ async def test_every_route_survives_whatever_is_sent_to_it(tmp_path: Path, seed:
     chance = random.Random(seed)  # noqa: S311 - to be the same each time
     store = service_kit.opened(tmp_path)
     service_kit.equip(store, overcommit=1000.0)
-    service = Service(store)
-    async with manila_of(service) as client:
+    async with manila_over(store) as client:
         share = await client.share(name="a")
         service_kit.all_well(store)
         snapshot = (await client.do("POST", "/snapshots", {"snapshot": {"share_id": share["id"]}}))["snapshot"]
@@ -142,5 +140,4 @@ async def test_every_route_survives_whatever_is_sent_to_it(tmp_path: Path, seed:
         for _ in range(3):
             for route in chance.sample(ROUTES, len(ROUTES)):
                 await _try(client, chance, route, ids)
-    await service.close()
     store.close()

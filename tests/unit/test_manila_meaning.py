@@ -18,13 +18,12 @@ from isthmus.service.domain.guests import register_guest, remove_guest, update_g
 from isthmus.service.domain.hosts import register_host
 from isthmus.service.domain.pools import register_pool
 from isthmus.service.domain.types import DHSS
-from isthmus.service.service import Service
 from isthmus.store import Store
-from isthmus.store.rows import AttachmentRow
+from isthmus.store.rows import AttachmentRow, HostRow
 from isthmus.wire.manila import version
 from tests import service_kit as kit
 from tests.api_kit import as_caller
-from tests.manila_kit import GATEWAY, Client, manila_of
+from tests.manila_kit import GATEWAY, Client, manila_over
 
 
 class Clock:
@@ -52,10 +51,8 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 
 @pytest.fixture
 async def client(store: Store) -> AsyncIterator[Client]:
-    service = Service(store)
-    async with manila_of(service) as made:
+    async with manila_over(store) as made:
         yield made
-    await service.close()
 
 
 async def available(client: Client, store: Store, **wanted: Any) -> str:
@@ -232,7 +229,7 @@ async def test_a_share_goes_where_it_is_wanted(client: Client, store: Store) -> 
 async def test_a_share_that_no_pool_takes_says_why_of_each(client: Client, store: Store) -> None:
     more_pools(store)
     with store.write() as tx:
-        tx.change(tx.need(type(kit.row(store, _host(store))), "h2"), disabled=True, disabled_reason="cleaning")
+        tx.change(tx.need(HostRow, "h2"), disabled=True, disabled_reason="cleaning")
     made = await client.share(size=200)
     assert (made["status"], made["availability_zone"]) == ("error", None)
     (message,) = (await client.get(f"/messages?resource_id={made['id']}"))["messages"]
@@ -243,13 +240,6 @@ async def test_a_share_that_no_pool_takes_says_why_of_each(client: Client, store
     assert kit.desired(store).shares == ()
     await client.do("DELETE", f"/shares/{made['id']}")
     await client.refused(404, "GET", f"/shares/{made['id']}")
-
-
-def _host(store: Store) -> Any:
-    from isthmus.store.rows import HostRow
-
-    with store.read() as tx:
-        return tx.need(HostRow, "h2")
 
 
 @pytest.mark.parametrize(

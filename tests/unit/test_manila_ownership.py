@@ -12,10 +12,9 @@ import pytest
 from isthmus.service.manila.router import Route
 from isthmus.service.manila.routes import ROUTES
 from isthmus.service.routes import Access
-from isthmus.service.service import Service
 from isthmus.store import Store
 from tests import service_kit as kit
-from tests.manila_kit import Client, manila_of
+from tests.manila_kit import Client, manila_over
 
 OPEN = frozenset(
     {
@@ -60,10 +59,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 async def client(store: Store) -> AsyncIterator[Client]:
-    service = Service(store)
-    async with manila_of(service) as made:
+    async with manila_over(store) as made:
         yield made
-    await service.close()
 
 
 async def objects(client: Client, store: Store) -> dict[str, dict[str, str]]:

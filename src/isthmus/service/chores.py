@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from typing import TypeVar
 
 from isthmus.model.errors import IsthmusError
+from isthmus.model.status import ShareStatus
 from isthmus.service.domain import rules, transfers
 from isthmus.service.domain import shares as domain
 from isthmus.service.service import Service
@@ -19,27 +22,31 @@ EVERY = 60.0
 AT_ONCE = 100
 """Objects of each kind that one transaction deals with."""
 
+TIMES: Mapping[type, str] = {TransferRow: "expires_at", MessageRow: "expires_at", ShareRow: "deleted_until"}
+"""By kind, the column that says when."""
+Due = TypeVar("Due", TransferRow, MessageRow, ShareRow)
+
 log = logging.getLogger(__name__)
+
+
+def due(tx: ReadTx, kind: type[Due], most: int = AT_ONCE) -> list[Due]:
+    """Those of this kind whose time has come."""
+    return tx.page(kind, Query(due=(TIMES[kind], tx.now), limit=most))
 
 
 def is_due(tx: ReadTx) -> bool:
     """Whether there is anything to do."""
-    if any(row.expires_at <= tx.now for row in tx.all(TransferRow)):
-        return True
-    if tx.page(MessageRow, Query(due=("expires_at", tx.now), limit=1)):
-        return True
-    return bool(tx.page(ShareRow, Query(due=("deleted_until", tx.now), limit=1)))
+    return any(due(tx, kind, 1) for kind in TIMES)
 
 
 def run_due(tx: Tx) -> None:
     """What has come due is done."""
-    for offer in tx.all(TransferRow):
-        if offer.expires_at <= tx.now:
-            transfers.withdraw(tx, offer)
-    for message in tx.page(MessageRow, Query(due=("expires_at", tx.now), limit=AT_ONCE)):
+    for offer in due(tx, TransferRow):
+        transfers.withdraw(tx, offer)
+    for message in due(tx, MessageRow):
         tx.remove(message)
-    for share in tx.page(ShareRow, Query(due=("deleted_until", tx.now), limit=AT_ONCE)):
-        if str(share.status) == "deleting":
+    for share in due(tx, ShareRow):
+        if share.status == ShareStatus.DELETING:
             continue
         try:
             rules.cut_share(tx, share)

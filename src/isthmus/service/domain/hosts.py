@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from isthmus.model.attachment import AttachmentSpec
 from isthmus.model.desired import Desired
@@ -65,7 +65,7 @@ def desired_document(tx: ReadTx, name: str) -> Desired:
     host = tx.need(HostRow, name)
     pools = tx.all(PoolRow, host=name)
     guests = tx.all(GuestRow, host=name)
-    shares = [share for share in tx.all(ShareRow, pool=[pool.name for pool in pools]) if share.placed]
+    shares = placed_shares(tx, pools)
     snapshots = tx.all(SnapshotRow, share=[share.id for share in shares])
     attachments = tx.all(AttachmentRow, guest=[guest.id for guest in guests])
     granted, revoked = grants.documented(tx, host.name, attachments)
@@ -95,6 +95,16 @@ def desired_document(tx: ReadTx, name: str) -> Desired:
         authorities=authorities.documented(tx),
         revoked=revoked,
     )
+
+
+def placed_shares(tx: ReadTx, pools: Iterable[PoolRow]) -> list[ShareRow]:
+    """The shares that are in these pools, or shall be: not those that were refused by all."""
+    return [share for share in tx.all(ShareRow, pool=[pool.name for pool in pools]) if share.placed]
+
+
+def zones(tx: ReadTx) -> set[str]:
+    """The availability zones that hosts are in."""
+    return {host.zone for host in tx.all(HostRow)}
 
 
 def pool_spec(pool: PoolRow) -> Pool:

@@ -1,4 +1,4 @@
-"""User messages: why something that was asked for failed, kept for a month."""
+"""User messages: why something that was asked for failed, kept for a month (see ``service.chores``)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from enum import Enum
 
 from isthmus.model.names import new_id
 from isthmus.service.domain.words import plain
-from isthmus.store.query import Query
 from isthmus.store.records import MessageRow
 from isthmus.store.rows import AttachmentRow, ShareRow, SnapshotRow
 from isthmus.store.tx import Tx
 
 LIFETIME = datetime.timedelta(days=30)
-PRUNED = 100
-"""Messages that one new message may clear away."""
 
 
 class Action(Enum):
@@ -29,7 +26,6 @@ class Action(Enum):
     EXTEND = ("008", "extend")
     SHRINK = ("009", "shrink")
     RULES = ("010", "update access rules")
-    TRANSFER = ("026", "transfer accept")
 
 
 class Detail(Enum):
@@ -37,7 +33,6 @@ class Detail(Enum):
 
     UNKNOWN = "001"
     NO_POOL = "002"
-    OVER_QUOTA = "018"
 
 
 _WORDS: Mapping[str, str] = {action.value[0]: action.value[1] for action in Action}
@@ -53,8 +48,6 @@ def tell(
     request: str = "",
 ) -> MessageRow:
     """The owner of the object can read why ``action`` failed on it."""
-    for old in tx.page(MessageRow, Query(before=tx.now - LIFETIME, limit=PRUNED, descending=False)):
-        tx.remove(old)
     kind = "SHARE_SNAPSHOT" if isinstance(about, SnapshotRow) else "SHARE"
     return tx.add(
         MessageRow(

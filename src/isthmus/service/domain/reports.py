@@ -17,6 +17,7 @@ from isthmus.model.names import PoolName, ShareId
 from isthmus.model.share import Filesystem
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
 from isthmus.service.domain import groups, messages, rules
+from isthmus.service.domain.hosts import placed_shares
 from isthmus.service.domain.words import plain
 from isthmus.store.rows import (
     AttachmentRow,
@@ -60,7 +61,7 @@ def apply_report(tx: Tx, report: Report) -> None:
     guests = tx.all(GuestRow, host=host.name)
     look = _Look(report, _knows(host, report), _usable(report))
     made = [_pool(tx, pool, report.pools[pool.name]) for pool in pools if pool.name in report.pools]
-    shares = [share for share in tx.all(ShareRow, pool=[pool.name for pool in pools]) if share.placed]
+    shares = placed_shares(tx, pools)
     snapshots = tx.all(SnapshotRow, share=[share.id for share in shares])
     attachments = tx.all(AttachmentRow, guest=[guest.id for guest in guests])
     made += [_share(tx, share, look) for share in shares]

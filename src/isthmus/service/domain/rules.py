@@ -10,7 +10,7 @@ of its own.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from isthmus.model.attachment import Access
 from isthmus.model.errors import Conflict, Invalid, IsthmusError, NotFound
@@ -19,7 +19,7 @@ from isthmus.model.status import AttachmentStatus, ShareStatus
 from isthmus.service.domain import attachments, grants
 from isthmus.service.domain.words import plain
 from isthmus.store.query import Query
-from isthmus.store.records import LockRow, RuleRow
+from isthmus.store.records import RuleRow
 from isthmus.store.rows import AttachmentRow, GuestRow, PoolRow, ShareRow
 from isthmus.store.tx import ReadTx, Tx
 
@@ -102,7 +102,6 @@ def cut(tx: Tx, attachment: AttachmentRow) -> None:
     if row.status != AttachmentStatus.DETACHING:
         row = tx.move(row, AttachmentStatus.DETACHING)
     tx.move(row, AttachmentStatus.GONE)
-    tx.wake(tx.need(GuestRow, attachment.guest).host)
 
 
 def cut_share(tx: Tx, share: ShareRow) -> None:
@@ -141,33 +140,36 @@ def state_of(row: AttachmentRow) -> str:
     return {AttachmentStatus.ATTACHING: "applying", AttachmentStatus.ERROR: "error"}.get(row.status, "active")
 
 
-def rules_status(tx: ReadTx, shares: Iterable[str]) -> dict[str, str]:
+def rules_status(tx: ReadTx, shares: Sequence[str]) -> dict[str, str]:
     """``syncing`` or ``error`` of those shares whose rules are not all active."""
     found: dict[str, str] = {}
-    shares = list(shares)
-    if len(shares) == 1:  # as most often, and then by statements that are prepared
-        rows = [row.status for row in tx.all(AttachmentRow, share=shares[0])]
-        if AttachmentStatus.ERROR in rows:
-            return {shares[0]: "error"}
-        moving = _PENDING.intersection(rows) or any(rule.denied for rule in tx.all(RuleRow, share=shares[0]))
-        return {shares[0]: "syncing"} if moving else {}
-    narrowed = {"share": shares, "status": [str(one) for one in (*_PENDING, AttachmentStatus.ERROR)]}
-    for share, status in tx.pick(AttachmentRow, ("share", "status"), Query(equal=narrowed)):
-        if found.get(share) != "error":
-            found[share] = "error" if status == AttachmentStatus.ERROR else "syncing"
-    for (share,) in tx.pick(RuleRow, ("share",), Query(equal={"share": shares, "denied": True})):
+    held, leaving = _moving(tx, shares)
+    for share, status in held:
+        if status == AttachmentStatus.ERROR:
+            found[share] = "error"
+        elif status in _PENDING:
+            found.setdefault(share, "syncing")
+    for share in leaving:
         found.setdefault(share, "syncing")
     return found
+
+
+def _moving(tx: ReadTx, shares: Sequence[str]) -> tuple[list[tuple[str, AttachmentStatus]], list[str]]:
+    """Attachments that may not be at rest, and shares with a rule on its way out. Of one share, as is asked most often,
+    all rows are loaded, by a statement that is prepared: wording another would take longer than the rest."""
+    if len(shares) == 1:
+        attached = tx.all(AttachmentRow, share=shares[0])
+        denied: list[str] = [rule.share for rule in tx.all(RuleRow, share=shares[0]) if rule.denied]
+        return [(row.share, row.status) for row in attached], denied
+    narrowed = {"share": shares, "status": [str(one) for one in (*_PENDING, AttachmentStatus.ERROR)]}
+    found = tx.pick(AttachmentRow, ("share", "status"), Query(equal=narrowed))
+    leaving = tx.pick(RuleRow, ("share",), Query(equal={"share": shares, "denied": True}))
+    return [(share, status) for share, status in found], [share for (share,) in leaving]
 
 
 def place_of(share: ShareRow) -> str:
     """Where guests that a rule chose see the share: known before there is any."""
     return f"/{share.mount_name or share.id}"
-
-
-def locked(tx: ReadTx, resources: Iterable[str], action: str) -> list[LockRow]:
-    """The locks on these."""
-    return tx.locks_of(list(resources), action)
 
 
 def _settle(tx: Tx, share: ShareRow, guest: GuestRow, rule: RuleRow, known: AttachmentRow | None) -> None:
@@ -189,7 +191,6 @@ def _settle(tx: Tx, share: ShareRow, guest: GuestRow, rule: RuleRow, known: Atta
         if known.access != rule.access:
             grants.end_all(tx, known, ACCESS_CHANGED)
             known = tx.want(tx.move(known, AttachmentStatus.ATTACHING, ACCESS_CHANGED), access=rule.access)
-            tx.wake(guest.host)
         if known.rule != rule.id:
             tx.change(known, rule=rule.id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from isthmus.model.errors import Refused
 from isthmus.model.names import GIB, MIB
@@ -47,7 +47,6 @@ class Wish:
 
     type: TypeRow
     size: int
-    proto: str = "NFS"
     zones: Collection[str] = ()
     origin: str = ""
     apart: Collection[str] = ()
@@ -105,15 +104,13 @@ def wish_for(
     zone: str = "",
     origin: ShareRow | None = None,
     hints: Mapping[str, str] | None = None,
-    proto: str = "NFS",
 ) -> Wish:
     """What a request asks of pools. Raises ``NotFound`` for a hint at a share that is not there."""
     hints = hints or {}
-    zones = [zone] if zone else [name for part in kind.specs.get(types.ZONES, "").split(",") if (name := part.strip())]
+    zones = [zone] if zone else types.zones_of(kind)
     return Wish(
         kind,
         size,
-        proto,
         zones,
         origin.pool if origin else "",
         _pools_of(tx, hints.get("different_host", "")),
@@ -182,8 +179,8 @@ def _copies(candidate: Candidate, wish: Wish) -> str:
 
 
 def offers_powers(_candidate: Candidate, wish: Wish) -> str:
-    if truth := types.truth(wish.type.specs.get(types.MOUNTS, "False")):
-        return "its snapshots cannot be mounted by guests" if truth else ""
+    if types.truth(wish.type.specs.get(types.MOUNTS, "False")):
+        return "its snapshots cannot be mounted by guests"
     return "it keeps no replicas" if wish.type.specs.get("replication_type") else ""
 
 
@@ -217,14 +214,6 @@ FILTERS: tuple[Callable[[Candidate, Wish], str], ...] = (
     _room,
 )
 """Each says why a pool does not do, "" if it does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A pool as scheduler statistics show it."""
-
-    candidate: Candidate
-    capabilities: Mapping[str, object] = field(default_factory=dict)
 
 
 def capabilities(candidate: Candidate) -> dict[str, object]:

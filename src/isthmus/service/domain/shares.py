@@ -114,16 +114,8 @@ def unplaced_share(tx: Tx, wanted: ShareRow, reason: str) -> ShareRow:
 def check_quota(tx: ReadTx, doing: str, wanted: ShareRow, kind: TypeRow) -> None:
     """Raise ``OverQuota`` unless there is room for one more such share."""
     size = quotas.gib(wanted.size)
-    quotas.check(
-        tx,
-        doing,
-        wanted.project,
-        user=wanted.user,
-        type_id=kind.uuid,
-        shares=1,
-        gigabytes=size,
-    )
-    quotas.check(tx, doing, wanted.project, user=wanted.user, type_id=kind.uuid, per_share_gigabytes=size)
+    more = {"shares": 1, "gigabytes": size, "per_share_gigabytes": size}
+    quotas.check(tx, doing, wanted.project, user=wanted.user, type_id=kind.uuid, **more)
 
 
 def update_share(
@@ -237,10 +229,10 @@ def _resize(tx: Tx, share: ShareRow, size: int) -> ShareRow:
     if size < share.actual:
         pools.check_power(home, share.filesystem, Power.SHRINK, doing)
     elif size > max(share.size, share.actual):
-        more = quotas.gib(size) - quotas.gib(share.size)
-        kind = tx.need(TypeRow, share.type).uuid
-        quotas.check(tx, doing, share.project, user=share.user, type_id=kind, gigabytes=more)
-        quotas.check(tx, doing, share.project, user=share.user, type_id=kind, per_share_gigabytes=quotas.gib(size))
+        wanted = quotas.gib(size)
+        more = {"gigabytes": wanted - quotas.gib(share.size), "per_share_gigabytes": wanted}
+        kind = tx.need(TypeRow, share.type)
+        quotas.check(tx, doing, share.project, user=share.user, type_id=kind.uuid, **more)
         pools.check_room(tx, home, size - max(share.size, share.actual), doing)
     share = tx.move(share, ShareStatus.EXTENDING if size > share.size else ShareStatus.SHRINKING)
     share = tx.want(share, size=size)

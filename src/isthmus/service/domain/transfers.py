@@ -7,14 +7,14 @@ import hashlib
 import hmac
 import secrets
 
-from isthmus.model.errors import Conflict, Invalid, NotFound
+from isthmus.model.errors import Conflict, Invalid
 from isthmus.model.names import ProjectId, new_id, parse_title
 from isthmus.model.status import ShareStatus
 from isthmus.service.domain import locks, quotas, rules
 from isthmus.service.domain.hosts import listed
 from isthmus.store.records import TransferRow
 from isthmus.store.rows import AttachmentRow, PoolRow, ShareRow, SnapshotRow, TypeRow
-from isthmus.store.tx import ReadTx, Tx
+from isthmus.store.tx import Tx
 
 LIFETIME = datetime.timedelta(minutes=5)
 AWAITING = "awaiting_transfer"
@@ -79,19 +79,6 @@ def take(tx: Tx, transfer_id: str, key: str, project: ProjectId, user: str, *, c
     tx.wake(tx.need(PoolRow, share.pool).host)
     tx.remove(row)
     return row
-
-
-def live(tx: Tx, transfer_id: str) -> TransferRow:
-    """The transfer, unless its time is over: then its share is no longer on offer. Raises ``NotFound``."""
-    row = tx.need(TransferRow, transfer_id)
-    if row.expires_at <= tx.now:
-        raise NotFound("transfer", transfer_id)
-    return row
-
-
-def is_over(tx: ReadTx, row: TransferRow) -> bool:
-    """Nobody can take it any more."""
-    return row.expires_at <= tx.now
 
 
 def _digest(salt: str, key: str) -> str:

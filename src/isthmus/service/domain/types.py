@@ -55,6 +55,11 @@ def has(row: TypeRow, spec: str) -> bool:
     return row.name == DEFAULT_TYPE and not row.specs and spec in POWERS
 
 
+def zones_of(row: TypeRow) -> list[str]:
+    """The availability zones that the type is confined to, none if it is not."""
+    return [name for part in row.specs.get(ZONES, "").split(",") if (name := part.strip())]
+
+
 def find_type(tx: ReadTx, name_or_id: str) -> TypeRow:
     """The type of this UUID or name. Raises ``NotFound``."""
     known = tx.get(TypeRow, name_or_id)

@@ -247,7 +247,6 @@ TRANSFER_ACCEPT = Body(
         Part("clear_access_rules", FLAG_OR_NONE),
     ),
 )
-REFUSED = Body("", schema={"type": "object"})
 
 GROUP_STATUSES = ("available", "error", "creating", "deleting", "error_deleting")
 GROUP_TYPE_CREATE = Body(

@@ -10,7 +10,7 @@ from isthmus.model.errors import Invalid, NotFound
 from isthmus.service.domain import scheduler, types
 from isthmus.service.manila.ask import Ask, stamp
 from isthmus.service.manila.facts import derived
-from isthmus.store.rows import HostRow, PoolRow
+from isthmus.store.rows import ZONE, HostRow, PoolRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
 
@@ -82,35 +82,38 @@ def pools_detail(ask: Ask, tx: ReadTx) -> object:
 
 
 def _services(tx: ReadTx) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
     drivers: dict[str, set[str]] = {}
     for pool in tx.all(PoolRow):
         drivers.setdefault(pool.host, set()).add(pool.driver)
-    for host in tx.all(HostRow):
-        up = host.seen_at is not None and tx.now - host.seen_at < ALIVE
-        for driver in sorted(drivers.get(host.name, {scheduler.BACKEND})):
-            found += [
-                {
-                    "id": derived("service", host.name, driver),
-                    "binary": "manila-share",
-                    "host": f"{host.name}@{driver}",
-                    "zone": host.zone,
-                    "status": "disabled" if host.disabled else "enabled",
-                    "state": "up" if up else "down",
-                    "updated_at": stamp(host.seen_at),
-                    "disabled_reason": host.disabled_reason or None,
-                    "ensuring": False,
-                }
-            ]
-    common = {"zone": "nova", "status": "enabled", "state": "up", "updated_at": stamp(tx.now)}
-    found += [
-        {"id": derived("service", name), "binary": name, "host": "isthmus", **common, **_QUIET}
+    found = [
+        {
+            "id": derived("service", host.name, driver),
+            "binary": "manila-share",
+            "host": f"{host.name}@{driver}",
+            "zone": host.zone,
+            "status": "disabled" if host.disabled else "enabled",
+            "state": "up" if host.seen_at is not None and tx.now - host.seen_at < ALIVE else "down",
+            "updated_at": stamp(host.seen_at),
+            "disabled_reason": host.disabled_reason or None,
+            "ensuring": False,
+        }
+        for host in tx.all(HostRow)
+        for driver in sorted(drivers.get(host.name, {scheduler.BACKEND}))
+    ]
+    return found + [
+        {
+            "id": derived("service", name),
+            "binary": name,
+            "host": "isthmus",
+            "zone": ZONE,
+            "status": "enabled",
+            "state": "up",
+            "updated_at": stamp(tx.now),
+            "disabled_reason": None,
+            "ensuring": False,
+        }
         for name in ("manila-scheduler", "manila-data")
     ]
-    return found
-
-
-_QUIET = {"disabled_reason": None, "ensuring": False}
 
 
 def _pools(ask: Ask, tx: ReadTx) -> list[scheduler.Candidate]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from isthmus.model.errors import Conflict, Forbidden, Invalid, NotFound
 from isthmus.model.names import MAX_DESCRIPTION, new_id, parse_title
-from isthmus.service.domain import quotas
+from isthmus.service.domain import hosts, quotas
 from isthmus.service.manila.ask import Ask, stamp
 from isthmus.service.manila.handlers.common import titled
 from isthmus.store.query import Query
 from isthmus.store.records import NetworkRow, SecurityServiceRow, SubnetRow
-from isthmus.store.rows import HostRow, ShareRow
+from isthmus.store.rows import ShareRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
 from isthmus.wire.manila.shape import labels
@@ -248,10 +249,16 @@ def _services(ask: Ask, tx: ReadTx) -> list[dict[str, Any]]:
     query = Query(equal=equal, limit=ask.limit, offset=ask.offset)
     if network := ask.query.get("share_network_id"):
         equal["id"] = sorted(tx.need(NetworkRow, network).services)
-    return [_service_view(ask, tx, row) for row in tx.page(SecurityServiceRow, query)]
+    rows = tx.page(SecurityServiceRow, query)
+    networks = tx.all(NetworkRow, project=sorted({row.project for row in rows}))
+    return [_service_facts(ask, row, networks) for row in rows]
 
 
 def _service_view(ask: Ask, tx: ReadTx, row: SecurityServiceRow) -> dict[str, Any]:
+    return _service_facts(ask, row, tx.all(NetworkRow, project=row.project))
+
+
+def _service_facts(ask: Ask, row: SecurityServiceRow, networks: Iterable[NetworkRow]) -> dict[str, Any]:
     facts = {name: getattr(row, name) or None for name in _TEXTS}
     facts |= {
         "id": row.id,
@@ -263,7 +270,7 @@ def _service_view(ask: Ask, tx: ReadTx, row: SecurityServiceRow) -> dict[str, An
         "project_id": row.project,
         "type": row.kind,
         "password": ask.seal.open(row.password) or None,
-        "share_networks": [one.id for one in tx.all(NetworkRow, project=row.project) if row.id in one.services],
+        "share_networks": [one.id for one in networks if row.id in one.services],
     }
     return ask.show(shapes.SECURITY_SERVICE, facts)
 
@@ -275,7 +282,7 @@ def _check_pair(body: Any) -> None:
 
 def _add_subnet(ask: Ask, tx: Tx, network: NetworkRow) -> SubnetRow:
     zone = ask.body.get("availability_zone") or ""
-    if zone and zone not in {host.zone for host in tx.all(HostRow)}:
+    if zone and zone not in hosts.zones(tx):
         raise Invalid(f"The provided availability zone {ascii(zone)[:60]} does not exist.", field="availability_zone")
     if ask.minor < 70 and any(one.zone == zone for one in tx.all(SubnetRow, network=network.id)):
         raise Conflict(f"share network {network.id} has a subnet in this availability zone", code="subnet-exists")

@@ -8,7 +8,7 @@ from typing import Any
 from isthmus.model.errors import Conflict, Invalid, NotFound
 from isthmus.model.names import GIB, ShareId, SnapshotId, TypeName, new_id, parse_title
 from isthmus.model.status import ShareStatus
-from isthmus.service.domain import locks, messages, rules, scheduler, types
+from isthmus.service.domain import hosts, locks, messages, rules, scheduler, types
 from isthmus.service.domain import shares as domain
 from isthmus.service.domain.pools import DEFAULT_TYPE
 from isthmus.service.manila import facts
@@ -239,9 +239,9 @@ def _check_size(kind: TypeRow, size: int, origin: ShareRow | None, wanted: int) 
 def _check_zone(tx: ReadTx, kind: TypeRow, zone: str) -> None:
     if not zone:
         return
-    if zone not in {host.zone for host in tx.all(HostRow)}:
+    if zone not in hosts.zones(tx):
         raise NotFound("availability zone", zone[:80])
-    offered = [name.strip() for name in kind.specs.get(types.ZONES, "").split(",") if name.strip()]
+    offered = types.zones_of(kind)
     if offered and zone not in offered:
         raise Invalid(
             f"Share type {kind.name} is not supported within the availability zone {zone}.",
@@ -333,8 +333,8 @@ def _filter_elsewhere(ask: Ask, tx: ReadTx, equal: dict[str, Value]) -> None:
     if "host" in asked and ask.admin:
         pools = [one.pool.name for one in scheduler.candidates(tx) if asked["host"] in (one.address, one.backend)]
     if "availability_zone" in asked and minor >= 97:
-        hosts = [host.name for host in tx.all(HostRow) if host.zone == asked["availability_zone"]]
-        pools = [pool.name for pool in tx.all(PoolRow, host=hosts)]
+        there = [host.name for host in tx.all(HostRow) if host.zone == asked["availability_zone"]]
+        pools = [pool.name for pool in tx.all(PoolRow, host=there)]
     if pools is not None:
         equal["pool"] = pools
     if minor >= 35 and (path := asked.get("export_location_path")):
