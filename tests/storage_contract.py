@@ -6,6 +6,7 @@ power that the file system has, and give the fixtures ``driver``, ``again`` and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from isthmus.model.errors import Conflict, Exhausted, Invalid, NotFound, Refused
 from isthmus.model.names import GIB, MIB, PoolName, ShareId, SnapshotId, new_id
 from isthmus.model.share import Filesystem, Origin, Power, ShareSeen, ShareSpec
-from isthmus.storage.driver import Clones, Reverts, Snapshots, StorageDriver
+from isthmus.storage.driver import Clones, Copies, Reverts, Snapshots, StorageDriver
 
 POOL = PoolName("disk")
 
@@ -217,6 +218,56 @@ class StorageContract:
                 await driver.clone(spec(filesystem, origin=Origin(share)))
         assert (await look(driver, share)).size == 512 * MIB
         assert await read(driver, share) == {"a": "kept"}
+
+
+class CopyContract:
+    """For drivers that show the files of shares on this host: ``Copies``."""
+
+    async def test_what_is_read_is_what_was_there_at_once(self, driver: StorageDriver, filesystem: Filesystem) -> None:
+        assert isinstance(driver, Copies)
+        share, reader = await made(driver, filesystem), share_id()
+        await write(driver, share, a="then")
+        async with driver.reading(share, None, by=reader) as source:
+            assert texts(Path(source.path)) == {"a": "then"}
+            await write(driver, share, b="now")
+            if Power.SNAPSHOT in driver.powers[filesystem]:
+                assert texts(Path(source.path)) == {"a": "then"}
+        assert await read(driver, share) == {"a": "then", "b": "now"}
+        await driver.release(share)
+        assert not (await look(driver, share)).mounted
+
+    async def test_what_is_written_counts_when_it_went_well(
+        self, driver: StorageDriver, again: Callable[[], StorageDriver], filesystem: Filesystem
+    ) -> None:
+        assert isinstance(driver, Copies)
+        share = await made(driver, filesystem)
+        with contextlib.suppress(ValueError):
+            async with driver.writing(share, 1) as target:
+                (Path(target.path) / "a").write_text("half")
+                raise ValueError
+        assert (await look(driver, share)).generation == 0
+        async with driver.writing(share, 1) as target:
+            assert texts(Path(target.path)) == {"a": "half"}
+            (Path(target.path) / "a").write_text("whole")
+        await driver.release(share)
+        assert (await look(again(), share)).generation == 1
+        assert await read(again(), share) == {"a": "whole"}
+
+    async def test_a_snapshot_is_read_as_it_was(self, driver: StorageDriver, filesystem: Filesystem) -> None:
+        assert isinstance(driver, Copies)
+        share, snapshot = await made(driver, filesystem), snapshot_id()
+        if isinstance(driver, Snapshots) and Power.SNAPSHOT in driver.powers[filesystem]:
+            await write(driver, share, a="then")
+            await driver.snapshot(share, snapshot)
+            await write(driver, share, a="now")
+            async with driver.reading(share, snapshot, by=share_id()) as source:
+                assert texts(Path(source.path)) == {"a": "then"}
+        with pytest.raises(NotFound):
+            async with driver.reading(share, snapshot_id(), by=share_id()):
+                pass
+        with pytest.raises(NotFound):
+            async with driver.reading(share_id(), None, by=share_id()):
+                pass
 
 
 class SizeContract:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -132,6 +134,22 @@ class FakeDriver:
             raise Exhausted(f"cannot clone share {origin}: it does not fit into {share.size // MIB} MiB")
         shutil.copytree(source, self._data(share.id))
         self.pool.shares[share.id] = ShareSeen(share.id, share.size, share.filesystem, share.checksums)
+
+    @asynccontextmanager
+    async def reading(self, share: ShareId, snapshot: SnapshotId | None, *, by: ShareId) -> AsyncIterator[PathSource]:
+        seen = self._get(share)
+        if snapshot is not None and snapshot not in _snapshots(seen):
+            raise NotFound("snapshot", snapshot)
+        with tempfile.TemporaryDirectory(prefix=by) as held:
+            copied = Path(held) / "held"
+            shutil.copytree(self._data(share) if snapshot is None else self._snapshot(share, snapshot), copied)
+            yield PathSource(str(copied))
+
+    @asynccontextmanager
+    async def writing(self, share: ShareId, generation: int) -> AsyncIterator[PathSource]:
+        self._get(share)
+        yield PathSource(str(self._data(share)))
+        self.pool.shares[share] = replace(self._get(share), generation=generation)
 
     def _data(self, share: ShareId) -> Path:
         return self.pool.root / parse_uuid(share, "share") / "data"

@@ -13,6 +13,7 @@ from isthmus.storage.driver import StorageDriver
 from tests.local_pool import Drivers, local_pool
 from tests.storage_contract import (
     CloneContract,
+    CopyContract,
     RevertContract,
     ShrinkContract,
     SizeContract,
@@ -32,19 +33,21 @@ def driver(again: Drivers) -> StorageDriver:
     return again()
 
 
-class TestBtrfs(StorageContract, SizeContract, SnapshotContract, RevertContract, CloneContract, ShrinkContract):
+class TestBtrfs(
+    StorageContract, CopyContract, SizeContract, SnapshotContract, RevertContract, CloneContract, ShrinkContract
+):
     @pytest.fixture
     def filesystem(self) -> Filesystem:
         return Filesystem.BTRFS
 
 
-class TestXfs(StorageContract, SizeContract):
+class TestXfs(StorageContract, CopyContract, SizeContract):
     @pytest.fixture
     def filesystem(self) -> Filesystem:
         return Filesystem.XFS
 
 
-class TestExt4(StorageContract, SizeContract):
+class TestExt4(StorageContract, CopyContract, SizeContract):
     @pytest.fixture
     def filesystem(self) -> Filesystem:
         return Filesystem.EXT4

@@ -10,7 +10,14 @@ import pytest
 from isthmus.model.share import Filesystem
 from isthmus.storage.driver import StorageDriver
 from tests.fakes.storage import FakeDriver, FakePool
-from tests.storage_contract import CloneContract, RevertContract, ShrinkContract, SnapshotContract, StorageContract
+from tests.storage_contract import (
+    CloneContract,
+    CopyContract,
+    RevertContract,
+    ShrinkContract,
+    SnapshotContract,
+    StorageContract,
+)
 
 
 @pytest.fixture
@@ -28,13 +35,13 @@ def again(pool: FakePool) -> Callable[[], StorageDriver]:
     return lambda: FakeDriver(pool)
 
 
-class TestFakeBtrfs(StorageContract, SnapshotContract, RevertContract, CloneContract, ShrinkContract):
+class TestFakeBtrfs(StorageContract, CopyContract, SnapshotContract, RevertContract, CloneContract, ShrinkContract):
     @pytest.fixture
     def filesystem(self) -> Filesystem:
         return Filesystem.BTRFS
 
 
-class TestFakeExt4(StorageContract):
+class TestFakeExt4(StorageContract, CopyContract):
     @pytest.fixture
     def filesystem(self) -> Filesystem:
         return Filesystem.EXT4

@@ -10,6 +10,7 @@ from isthmus.agent.steps import (
     CreateShare,
     DeleteShare,
     DropSnapshot,
+    FillShare,
     MakeLink,
     MountShare,
     PlugNic,
@@ -25,9 +26,10 @@ from isthmus.agent.steps import (
     TakeSnapshot,
     UnplugNic,
 )
+from isthmus.host.mirror import mirror
 from isthmus.model.errors import IsthmusError, Refused
 from isthmus.model.names import AttachmentId, PoolName
-from isthmus.storage.driver import Clones, Reverts, Snapshots
+from isthmus.storage.driver import Clones, Copies, Reverts, Snapshots
 
 
 class Incomplete(IsthmusError):
@@ -49,6 +51,8 @@ async def do(step: Step, equipment: Equipment) -> None:  # noqa: C901, PLR0912 -
             await equipment.driver(step.share.pool).create(step.share)
         case CloneShare():
             await _clones(equipment, step.share.pool).clone(step.share)
+        case FillShare():
+            await _fill(step, equipment)
         case ResizeShare():
             await equipment.driver(step.pool).resize(step.share, step.size)
         case RevertShare():
@@ -100,3 +104,20 @@ def _clones(equipment: Equipment, pool: PoolName) -> Clones:
     if not isinstance(driver, Clones):
         raise Refused(f"cannot clone into pool {pool}: its driver cannot")
     return driver
+
+
+def _copies(equipment: Equipment, pool: PoolName) -> Copies:
+    driver = equipment.driver(pool)
+    if not isinstance(driver, Copies):
+        raise Refused(f"cannot copy shares of pool {pool}: its driver does not show their files on this host")
+    return driver
+
+
+async def _fill(step: FillShare, equipment: Equipment) -> None:
+    fill = step.fill
+    theirs, ours = _copies(equipment, fill.pool), _copies(equipment, step.pool)
+    async with (
+        theirs.reading(fill.share, fill.snapshot, by=step.share) as source,
+        ours.writing(step.share, fill.generation) as target,
+    ):
+        await mirror(source.path, target.path, deadline=step.deadline)

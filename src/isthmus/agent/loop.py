@@ -27,7 +27,7 @@ from isthmus.agent.observe import GATEWAYS, GUESTS, LINKS, Observer, Part, parts
 from isthmus.agent.patience import Patience
 from isthmus.agent.plan import Observed, plan
 from isthmus.agent.reporting import notice_of, pool_reports, report, sentence_of
-from isthmus.agent.steps import Chain, Kind, Subject, phrase
+from isthmus.agent.steps import Chain, FillShare, Kind, Subject, phrase
 from isthmus.model.desired import Desired, Notice, PoolReport, Report
 from isthmus.model.errors import DeadlineExpired, HostRevoked, IsthmusError
 from isthmus.model.layout import Layout
@@ -145,6 +145,7 @@ class Agent:
         """One round. Returns the seconds until the next one is due if nothing happens."""
         began = self._clock()
         self._cycle += 1
+        self._call_off(want)
         before = self._chains()
         self._equipment.take_pools(want.pools)
         have = await self._observer.look(self._parts_to_look_at(began))
@@ -161,6 +162,14 @@ class Agent:
             return 0.0
         due = [self._audit_at, self._pools_at, self._heartbeat_at, *(due for due in waiting if due > now)]
         return max(0.0, min(min(due) - now, self._admission.pause(verdict)))
+
+    def _call_off(self, want: Desired) -> None:
+        """End copying that nobody wants any more: it may take days, and all other chains are over in a while."""
+        fills = {spec.id: spec.fill for spec in want.shares}
+        for chain, task in self._running.values():
+            for step in chain.steps:
+                if isinstance(step, FillShare) and fills.get(step.share) != step.fill:
+                    task.cancel()
 
     def _chains(self) -> set[Chain]:
         return {chain for chain, _ in self._running.values()}

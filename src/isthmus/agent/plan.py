@@ -22,6 +22,7 @@ from isthmus.agent.steps import (
     CreateShare,
     DeleteShare,
     DropSnapshot,
+    FillShare,
     Kind,
     MakeLink,
     MountShare,
@@ -112,6 +113,9 @@ class View:
             if isinstance(step, Present | StartGateway)
             for export in step.exports
         )
+        self.sources = frozenset(
+            step.fill.share for chain in running for step in chain.steps if isinstance(step, FillShare)
+        )
         self.specs: dict[ShareId, ShareSpec] = {spec.id: spec for spec in want.shares}
         self.doomed = {gone.id: gone.pool for gone in want.doomed_shares}
         self.seen: dict[ShareId, tuple[PoolName, ShareSeen]] = {
@@ -145,21 +149,30 @@ class View:
         return pool is None or pool in self.have.pools
 
     def is_idle(self, share: ShareId) -> bool:
-        """No gateway has the share, so it may be unmounted."""
+        """No gateway has the share, and it is not being copied, so it may be unmounted."""
+        return self.in_use is not None and share not in self.in_use | self.sources
+
+    def is_unattended(self, share: ShareId) -> bool:
+        """No gateway has the share."""
         return self.in_use is not None and share not in self.in_use
+
+    def filling(self, spec: ShareSpec, seen: ShareSeen) -> bool:
+        """The share waits for the files of another."""
+        return spec.fill is not None and spec.fill.generation > seen.generation
 
     def reverting(self, spec: ShareSpec, seen: ShareSeen) -> bool:
         """The share waits to be brought back to a snapshot."""
         return spec.revert is not None and spec.revert.generation > seen.generation
 
     def must_leave(self, share: ShareId) -> bool:
-        """Gateways must let go of the share, whatever is attached: it is to be reverted, mounted anew or deleted."""
+        """Gateways must let go of the share, whatever is attached: it is to be reverted, replaced, mounted anew or
+        deleted."""
         if share in self.doomed or share not in self.specs:
             return True
         if share not in self.seen:
             return self.is_visible(share)
-        seen = self.seen[share][1]
-        return self.reverting(self.specs[share], seen) or self._to_remount(share)
+        spec, seen = self.specs[share], self.seen[share][1]
+        return spec.frozen or self.reverting(spec, seen) or self.filling(spec, seen) or self._to_remount(share)
 
     def _to_remount(self, share: ShareId) -> bool:
         name, seen = self.seen[share]
@@ -243,18 +256,28 @@ def _make(view: View, spec: ShareSpec) -> Iterator[Chain]:
         yield Chain(chain.subject, chain.steps, chain.holds | {origin}, chain.pool)
 
 
+def _put_right(view: View, spec: ShareSpec, seen: ShareSeen) -> Iterator[Step]:
+    """The steps for which the share had to be left by everybody."""
+    if view.filling(spec, seen):
+        yield from _fill(view, spec, seen)
+        return
+    if seen.mounted:
+        yield ReleaseShare(spec.pool, spec.id)
+    if spec.revert is not None and view.reverting(spec, seen):
+        yield from _snapshots(view, spec, seen)
+        yield RevertShare(spec.pool, spec.id, spec.revert.snapshot, spec.revert.generation)
+        if view.wanted(spec.id):
+            yield MountShare(spec.pool, spec.id)
+
+
 def _tend(view: View, spec: ShareSpec, seen: ShareSeen) -> Iterator[Step]:
     """The steps of a share that is there."""
+    if spec.adopt:
+        return
     if view.must_leave(spec.id):
-        if not view.is_idle(spec.id):
-            return
-        if seen.mounted:
-            yield ReleaseShare(spec.pool, spec.id)
-        if spec.revert is not None and view.reverting(spec, seen):
-            yield from _snapshots(view, spec, seen)
-            yield RevertShare(spec.pool, spec.id, spec.revert.snapshot, spec.revert.generation)
-            if view.wanted(spec.id):
-                yield MountShare(spec.pool, spec.id)
+        if view.is_idle(spec.id):
+            yield from _put_right(view, spec, seen)
+        if spec.frozen or view.filling(spec, seen) or view.reverting(spec, seen) or not view.is_idle(spec.id):
             return
     wanted = view.wanted(spec.id)
     mounted = seen.mounted and not view.must_leave(spec.id)
@@ -266,6 +289,19 @@ def _tend(view: View, spec: ShareSpec, seen: ShareSeen) -> Iterator[Step]:
     yield from changes
     if not wanted and mounted and not changes and view.is_idle(spec.id):
         yield ReleaseShare(spec.pool, spec.id)
+
+
+def _fill(view: View, spec: ShareSpec, seen: ShareSeen) -> Iterator[Step]:
+    """One that nobody may have any more is copied once nobody has it: what is copied then is final."""
+    fill = spec.fill
+    if fill is None or fill.share not in view.seen:
+        return
+    source = view.specs.get(fill.share)
+    if source is not None and source.frozen and not view.is_unattended(fill.share):
+        return
+    if seen.size != spec.size:
+        yield ResizeShare(spec.pool, spec.id, spec.size)
+    yield FillShare(spec.pool, spec.id, fill)
 
 
 def _snapshots(view: View, spec: ShareSpec, seen: ShareSeen) -> Iterator[Step]:

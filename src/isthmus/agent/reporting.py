@@ -72,8 +72,14 @@ def _shares(view: View, failures: Failures) -> dict[ShareId, ShareReport]:
         failure = failures.get(Subject(Kind.SHARE, spec.id))
         seen = view.seen.get(spec.id)
         if seen is not None:
+            now = seen[1]
             found[spec.id] = ShareReport(
-                _share(view, spec, seen[1], failure), seen[1].size, seen[1].used, seen[1].generation
+                _share(view, spec, now, failure),
+                now.size,
+                now.used,
+                now.generation,
+                now.filesystem,
+                now.checksums,
             )
         elif spec.pool not in view.have.pools:
             found[spec.id] = ShareReport(Condition(Phase.WORKING, f"pool {spec.pool} cannot be observed"))
@@ -96,7 +102,9 @@ def _share(view: View, spec: ShareSpec, seen: ShareSeen, failure: Failure | None
             f"pool {spec.pool} is full: make room there",
             "wounded",
         )
-    if seen.size != spec.size or view.reverting(spec, seen):
+    if spec.adopt:
+        return Condition(Phase.PRESENT)
+    if seen.size != spec.size or view.reverting(spec, seen) or view.filling(spec, seen):
         return Condition(Phase.WORKING)
     return Condition(Phase.PRESENT)
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from isthmus.model.attachment import Export, Mode
 from isthmus.model.guest import Plug
 from isthmus.model.names import GuestId, PoolName, ShareId, SnapshotId
-from isthmus.model.share import ShareSpec
+from isthmus.model.share import Fill, ShareSpec
 
 
 class Kind(StrEnum):
@@ -57,6 +57,16 @@ class CloneShare:
 
     share: ShareSpec
     deadline = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class FillShare:
+    """Make the files of a share those of another, which goes on being used; takes as long as they are large."""
+
+    pool: PoolName
+    share: ShareId
+    fill: Fill
+    deadline = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +204,7 @@ Step = (
     SweepPool
     | CreateShare
     | CloneShare
+    | FillShare
     | ResizeShare
     | RevertShare
     | MountShare
@@ -214,6 +225,7 @@ _PHRASES: dict[type[Step], str] = {
     SweepPool: "sweep pool {0.pool}",
     CreateShare: "create share {0.share.id}",
     CloneShare: "clone share {0.share.id}",
+    FillShare: "copy share {0.fill.share} to share {0.share}",
     ResizeShare: "resize share {0.share} to {0.size} bytes",
     RevertShare: "revert share {0.share} to snapshot {0.snapshot}",
     MountShare: "mount share {0.share}",

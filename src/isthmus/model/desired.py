@@ -58,12 +58,15 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class ShareReport:
-    """A share on its host, as observed; sizes in bytes."""
+    """A share on its host, as observed; sizes in bytes. ``filesystem`` is None, and what comes after it says nothing,
+    where it is not there."""
 
     condition: Condition
     size: int = 0
     used: int = 0
     generation: int = 0
+    filesystem: Filesystem | None = None
+    checksums: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,11 +62,25 @@ class Revert:
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """The share's files shall be those of ``share`` in ``pool``, of any file system, as they are in ``snapshot`` or at
+    present. ``generation`` as in ``Revert``, which counts fills too."""
+
+    share: ShareId
+    pool: PoolName
+    generation: int
+    snapshot: SnapshotId | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ShareSpec:
     """A share that should exist. ``size`` in bytes is the hard limit of its file system's device; ``project`` owns it.
 
     ``made``: it has existed. Such a share that is not there now is lost, perhaps because a disk is not mounted, and is
     never made anew: an empty share in its place would hide the loss.
+
+    ``frozen``: nobody may have it, whatever is attached, because its files are about to be somewhere else. ``adopt``:
+    it was made by somebody else and is only to be found: its size and file system are what they are.
     """
 
     id: ShareId
@@ -78,6 +92,9 @@ class ShareSpec:
     revert: Revert | None = None
     made: bool = False
     project: ProjectId = NOBODYS
+    fill: Fill | None = None
+    frozen: bool = False
+    adopt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ duty)."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -101,4 +102,23 @@ class Clones(Protocol):
     async def clone(self, share: ShareSpec) -> None:
         """Like ``create``, holding what ``share.origin`` held: a snapshot, or a share's present state (taken at one
         instant). The origin goes on being used. Raises ``Exhausted`` if it does not fit into ``share.size``."""
+        ...
+
+
+@runtime_checkable
+class Copies(Protocol):
+    """The files of a share on this host, to be copied between pools of any kind."""
+
+    def reading(
+        self, share: ShareId, snapshot: SnapshotId | None, *, by: ShareId
+    ) -> AbstractAsyncContextManager[PathSource]:
+        """The files as they are in the snapshot; without one, as they are at this instant where the share's file system
+        can keep one, else as they are while they are read. The share ``by`` is made of them, and reads them once at a
+        time. The share goes on being used; the caller sees to it that it is not deleted, reverted or unmounted
+        meanwhile. Raises ``NotFound``."""
+        ...
+
+    def writing(self, share: ShareId, generation: int) -> AbstractAsyncContextManager[PathSource]:
+        """The files, for whoever replaces them; the share is nobody else's meanwhile. When this is left without an
+        error, they are on the disk and ``ShareSeen.generation`` is ``generation``."""
         ...

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from isthmus.host import files
 from isthmus.model.errors import (
     CommandFailed,
     Conflict,
@@ -21,6 +23,7 @@ from isthmus.model.errors import (
     HostFailure,
     Invalid,
     IsthmusError,
+    NotFound,
     Refused,
 )
 from isthmus.model.layout import Layout
@@ -141,6 +144,38 @@ class LocalDriver:
             raise Invalid(f"cannot clone share {share.id}: it has no origin", field="origin")
         origin = share.origin
         await self._shares.alone("clone", share.id, lambda: self._clone(share, origin))
+
+    @asynccontextmanager
+    async def reading(self, share: ShareId, snapshot: SnapshotId | None, *, by: ShareId) -> AsyncIterator[PathSource]:
+        async with self._shares.lock(share):
+            record = await self._volumes.open(share, await asyncio.to_thread(self._directory.get, share))
+            form = self._volumes.form(record.filesystem)
+            if snapshot is not None and snapshot not in record.snapshots:
+                raise NotFound("snapshot", snapshot)
+            if form.subvolumes:
+                inside = Subvolumes(self._mounts.top(share))
+                source, pin = await asyncio.to_thread(inside.hold, by, snapshot)
+        if not form.subvolumes:
+            yield PathSource(str(self._mounts.data(share)))
+            return
+        try:
+            yield PathSource(str(source))
+        finally:
+            os.close(pin)
+            async with self._shares.lock(share):
+                await asyncio.to_thread(inside.let_go, by)
+
+    @asynccontextmanager
+    async def writing(self, share: ShareId, generation: int) -> AsyncIterator[PathSource]:
+        async with self._shares.lock(share):
+            record = await self._volumes.open(share, await asyncio.to_thread(self._directory.get, share))
+            data = self._mounts.data(share)
+            yield PathSource(str(data))
+            await asyncio.to_thread(files.sync_filesystem, data)
+            if self._volumes.form(record.filesystem).subvolumes:
+                await self._volumes.change(share, record, lambda inside: inside.stamp(generation))
+            else:
+                await asyncio.to_thread(self._directory.put, share, replace(record, generation=generation))
 
     # -- what the calls do, each alone with its share ------------------------------------------------------------------
 

@@ -80,6 +80,11 @@ class Subvolumes:
                 return 0
             raise
 
+    def stamp(self, generation: int) -> None:
+        """The data, which has been replaced, bears the generation."""
+        os.setxattr(self.data, _GENERATION, b"%d" % generation)
+        files.sync_filesystem(self.data)
+
     def snapshots(self) -> frozenset[SnapshotId]:
         """The snapshots that are there."""
         return frozenset(id_ for path in self._snapshots.iterdir() if (id_ := _snapshot_id(path.name)) is not None)
