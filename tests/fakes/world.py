@@ -11,6 +11,7 @@ from isthmus.agent.steps import (
     CreateShare,
     DeleteShare,
     DropSnapshot,
+    FillShare,
     MakeLink,
     MountShare,
     PlugNic,
@@ -73,6 +74,14 @@ class World:
                 spec = step.share
                 assert not spec.made, "a lost share was made anew"
                 self.shares[spec.pool][spec.id] = ShareSeen(spec.id, spec.size, spec.filesystem, spec.checksums)
+            case FillShare():
+                assert step.share not in self.open_shares(), "replaced beneath a gateway"
+                source = next(spec for spec in want.shares if spec.id == step.share).fill
+                assert source == step.fill
+                frozen = any(spec.frozen for spec in want.shares if spec.id == step.fill.share)
+                assert not frozen or step.fill.share not in self.open_shares(), "copied too early"
+                self._change(step.fill.pool, step.fill.share, mounted=True, wounded=False)
+                self._change(step.pool, step.share, generation=step.fill.generation, mounted=True, wounded=False)
             case ResizeShare():
                 self._change(step.pool, step.share, size=step.size)
             case MountShare():
@@ -155,6 +164,10 @@ class World:
         for spec in view.want.shares:
             if spec.id in view.seen:
                 share = view.seen[spec.id][1]
+                if view.filling(spec, share) or spec.frozen:
+                    if spec.fill is not None and view.filling(spec, share) and spec.fill.share in view.seen:
+                        yield f"share {spec.id} is not filled"
+                    continue
                 if share.size != spec.size or view.reverting(spec, share) or share.wounded:
                     yield f"share {spec.id} is not as wanted"
                 if share.mounted != view.wanted(spec.id):
@@ -171,7 +184,7 @@ class World:
             yield "gateways differ"
         for guest in serving:
             specs = [spec for spec in view.want.attachments if spec.guest == guest]
-            able = set(view.seen) & set(view.specs)
+            able = {share for share in set(view.seen) & set(view.specs) if not view.must_leave(share)}
             expected = {
                 spec.id: view.export(spec)
                 for spec in specs

@@ -15,6 +15,7 @@ from isthmus.agent.steps import (
     Chain,
     CreateShare,
     DropSnapshot,
+    FillShare,
     Kind,
     MountShare,
     Present,
@@ -32,6 +33,7 @@ from isthmus.model.layout import Layout
 from isthmus.model.names import GIB, AttachmentId, GuestId, HostName, PoolName, ProjectId, ShareId, SnapshotId
 from isthmus.model.share import (
     Filesystem,
+    Fill,
     Origin,
     Pool,
     Revert,
@@ -84,7 +86,22 @@ def wishes(draw: st.DrawFn) -> Desired:
         sources = [Origin(SHARES[n]) for n in range(number) if fates[n] in ("wanted", "made")]
         origin = draw(st.none() | st.sampled_from(sources)) if sources else None
         size = draw(st.sampled_from([GIB, 2 * GIB]))
-        specs.append(ShareSpec(share, POOL, size, origin=origin, revert=revert, made=fate == "made"))
+        fill = None
+        if number and revert is None and origin is None:
+            fills = st.builds(Fill, st.sampled_from(SHARES[:number]), st.just(POOL), st.integers(1, 3))
+            fill = draw(st.none() | fills)
+        specs.append(
+            ShareSpec(
+                share,
+                POOL,
+                size,
+                origin=origin,
+                revert=revert,
+                made=fate == "made",
+                fill=fill,
+                frozen=revert is None and draw(st.integers(0, 5)) == 5,
+            )
+        )
     guests = [guest_spec(guest, static=draw(st.booleans())) for guest in GUESTS if draw(st.booleans())]
     pairs = [(spec.id, guest.id) for spec in specs for guest in guests]
     chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=5)) if pairs else []
@@ -340,3 +357,60 @@ def test_what_is_denied_is_never_presented_and_the_rest_converges(
     else:
         pytest.fail(f"no end: {chains}")
     assert world.disagreements(want, denied) == []
+
+
+def test_a_share_is_filled_while_its_source_is_in_use_and_finally_when_nobody_has_it() -> None:
+    world = World(LAYOUT, (POOL,))
+    spec = attachment(0, SHARES[0], GUESTS[0])
+    world.shares[POOL][SHARES[0]] = ShareSeen(SHARES[0], GIB, Filesystem.BTRFS, mounted=True)
+    world.links[GUESTS[0]] = LinkSeen(GUESTS[0])
+    world.gateways[Mode.NFS, GUESTS[0]] = GatewaySeen(GUESTS[0], Mode.NFS, True, {spec.id: export(spec)})
+    source = ShareSpec(SHARES[0], POOL, GIB, made=True)
+    copy = ShareSpec(SHARES[1], POOL, GIB, fill=Fill(SHARES[0], POOL, 1))
+
+    def done(want: Desired) -> list[Step]:
+        found: list[Step] = []
+        while chains := plan(want, world.observed(), LAYOUT):
+            for step in chains[0].steps:
+                world.apply(step, want)
+                found.append(step)
+        return found
+
+    want = desired(shares=(source, copy), guests=(guest_spec(GUESTS[0]),), attachments=(spec,))
+    assert done(want) == [
+        CreateShare(copy),
+        FillShare(POOL, SHARES[1], Fill(SHARES[0], POOL, 1)),
+        ReleaseShare(POOL, SHARES[1]),
+    ]
+    final = Fill(SHARES[0], POOL, 2)
+    want = replace(want, shares=(replace(source, frozen=True), replace(copy, fill=final)))
+    assert done(want) == [
+        Present(Mode.NFS, GUESTS[0], ()),
+        ReleaseShare(POOL, SHARES[0]),
+        FillShare(POOL, SHARES[1], final),
+        ReleaseShare(POOL, SHARES[0]),
+        ReleaseShare(POOL, SHARES[1]),
+    ]
+
+
+def test_what_is_being_copied_is_not_unmounted() -> None:
+    world = World(LAYOUT, (POOL,))
+    for share in SHARES[:2]:
+        world.shares[POOL][share] = ShareSeen(share, GIB, Filesystem.BTRFS, mounted=True)
+    target = Subject(Kind.SHARE, SHARES[1])
+    filling = Chain(target, (FillShare(POOL, SHARES[1], Fill(SHARES[0], POOL, 1)),), frozenset({target}), POOL)
+    for want in (
+        desired(shares=(ShareSpec(SHARES[0], POOL, GIB, made=True),)),
+        desired(doomed_shares=(ShareGone(SHARES[0], POOL),)),
+        desired(shares=(ShareSpec(SHARES[0], POOL, GIB, made=True, frozen=True),)),
+    ):
+        assert plan(want, world.observed(), LAYOUT)
+        assert [chain for chain in plan(want, world.observed(), LAYOUT, [filling]) if chain.subject != target] == []
+
+
+def test_a_share_that_is_to_be_found_is_left_as_it_is() -> None:
+    world = World(LAYOUT, (POOL,))
+    world.shares[POOL][SHARES[0]] = ShareSeen(SHARES[0], GIB, Filesystem.XFS)
+    for share in SHARES[:2]:
+        want = desired(shares=(ShareSpec(share, POOL, 2 * GIB, made=True, adopt=True),))
+        assert plan(want, world.observed(), LAYOUT) == ()

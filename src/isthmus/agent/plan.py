@@ -89,7 +89,7 @@ def plan(
     Of what is ``denied`` nothing is ever presented; its guest's link and gateway are there all the same.
     """
     view = View(want, have, layout, running, denied)
-    chains = [*_shares(view), *_links(view), *_gateways(view), *_nics(view)]
+    chains = [*_apart(view, tuple(_shares(view))), *_links(view), *_gateways(view), *_nics(view)]
     chains += _sweeps(view, chains)
     return tuple(chain for chain in chains if not chain.holds & view.busy)
 
@@ -243,6 +243,15 @@ def _shares(view: View) -> Iterator[Chain]:
             yield _share_chain(pool, share, DeleteShare(pool, share))
         elif seen.mounted:
             yield _share_chain(pool, share, ReleaseShare(pool, share))
+
+
+def _apart(view: View, chains: tuple[Chain, ...]) -> Iterator[Chain]:
+    """Nothing is copied while it changes: not in the same moment as it may be unmounted, reverted or deleted."""
+    changing = view.busy | {chain.subject for chain in chains}
+    for chain in chains:
+        sources = {Subject(Kind.SHARE, step.fill.share) for step in chain.steps if isinstance(step, FillShare)}
+        if not sources & changing:
+            yield chain
 
 
 def _make(view: View, spec: ShareSpec) -> Iterator[Chain]:

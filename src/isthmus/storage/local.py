@@ -149,21 +149,21 @@ class LocalDriver:
     async def reading(self, share: ShareId, snapshot: SnapshotId | None, *, by: ShareId) -> AsyncIterator[PathSource]:
         async with self._shares.lock(share):
             record = await self._volumes.open(share, await asyncio.to_thread(self._directory.get, share))
-            form = self._volumes.form(record.filesystem)
+            form, inside = self._volumes.form(record.filesystem), Subvolumes(self._mounts.top(share))
             if snapshot is not None and snapshot not in record.snapshots:
                 raise NotFound("snapshot", snapshot)
             if form.subvolumes:
-                inside = Subvolumes(self._mounts.top(share))
                 source, pin = await asyncio.to_thread(inside.hold, by, snapshot)
-        if not form.subvolumes:
-            yield PathSource(str(self._mounts.data(share)))
-            return
+            else:
+                source = self._mounts.data(share)
+                pin = await asyncio.to_thread(os.open, source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield PathSource(str(source))
         finally:
-            os.close(pin)
-            async with self._shares.lock(share):
-                await asyncio.to_thread(inside.let_go, by)
+            os.close(pin)  # as long as it was open, nobody could unmount the share
+            if form.subvolumes:
+                async with self._shares.lock(share):
+                    await asyncio.to_thread(inside.let_go, by)
 
     @asynccontextmanager
     async def writing(self, share: ShareId, generation: int) -> AsyncIterator[PathSource]:
