@@ -81,7 +81,11 @@ def all_well(store: Store) -> None:
         store,
         shares={
             share.id: ShareReport(
-                Condition(Phase.PRESENT), size=share.size, generation=share.revert.generation if share.revert else 0
+                Condition(Phase.PRESENT),
+                size=share.size,
+                generation=intent.generation if (intent := share.fill or share.revert) else 0,
+                filesystem=share.filesystem,
+                checksums=share.checksums,
             )
             for share in document.shares
         },

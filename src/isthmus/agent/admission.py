@@ -36,7 +36,7 @@ MARGIN = datetime.timedelta(seconds=1)
 
 NEVER = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
-MISSING, REVOKED = "grant-missing", "grant-revoked"
+MISSING, REVOKED, MISMATCH = "grant-missing", "grant-revoked", "grant-mismatch"
 WAITING = "waiting for its grant"
 ENDED = "cannot present it: its grant was revoked"
 
@@ -224,8 +224,9 @@ class _Case:
             try:
                 signed = self._check(spec, certificate)
             except GrantRefused as error:
-                refusal = Refusal(error.code, error.message)
-                continue
+                if certificate == offered or error.code != MISMATCH:
+                    refusal = Refusal(error.code, error.message)
+                continue  # one that is kept, for terms that were changed since: another is on its way
             if best is None or signed.grant.sequence >= best.grant.sequence:
                 best = signed
                 self._accept(spec.id, signed, certificate)
@@ -304,24 +305,24 @@ def check_terms(
     """What is signed is what the document asks for, on this host, and all of it is one project's. Raises
     ``GrantRefused``."""
     if guest is None or share is None:
-        raise GrantRefused("cannot take the grant: the document has no such guest or share", code="grant-mismatch")
+        raise GrantRefused("cannot take the grant: the document has no such guest or share", code=MISMATCH)
     identity = (
         ("host", grant.host, host, "grant-other-host"),
         ("host", guest.host, host, "grant-other-host"),
-        ("attachment", grant.attachment, spec.id, "grant-mismatch"),
+        ("attachment", grant.attachment, spec.id, MISMATCH),
         ("guest", grant.guest, spec.guest, "grant-other-guest"),
-        ("share", grant.share, spec.share, "grant-other-share"),
+        ("share", grant.share, share.serves or share.id, "grant-other-share"),
         ("guest of project", guest.project, grant.project, "grant-other-project"),
         ("share of project", share.project, grant.project, "grant-other-project"),
-        ("pool", grant.pool, share.pool, "grant-mismatch"),
-        ("object", grant.volume, share.id, "grant-mismatch"),
-        ("place", grant.place, spec.at, "grant-mismatch"),
-        ("mode", grant.mode, spec.mode, "grant-mismatch"),
-        ("access", grant.access, spec.access, "grant-mismatch"),
-        ("sub-path", grant.sub_path, "", "grant-mismatch"),
+        ("pool", grant.pool, share.pool, MISMATCH),
+        ("object", grant.volume, share.id, MISMATCH),
+        ("place", grant.place, spec.at, MISMATCH),
+        ("mode", grant.mode, spec.mode, MISMATCH),
+        ("access", grant.access, spec.access, MISMATCH),
+        ("sub-path", grant.sub_path, "", MISMATCH),
     )
     for noun, signed, asked, code in identity:
         if signed != asked:
             raise GrantRefused(f"cannot take the grant: its {noun} is {signed}, and here it is {asked}", code=code)
     if grant.id_map or grant.qos:
-        raise GrantRefused("cannot take the grant: it has terms that this host cannot keep", code="grant-mismatch")
+        raise GrantRefused("cannot take the grant: it has terms that this host cannot keep", code=MISMATCH)

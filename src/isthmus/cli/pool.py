@@ -41,6 +41,7 @@ FIELDS: Columns[PoolView] = (
     Column("driver", lambda pool: pool.driver),
     Column("overcommit", lambda pool: f"{pool.overcommit:g}"),
     Column("reserve", lambda pool: size(pool.reserve)),
+    Column("backups", lambda pool: pool.backups or "-"),
     Column("can make", lambda pool: "; ".join(_abilities(pool))),
     Column("created", lambda pool: when(pool.created_at)),
 )
@@ -82,7 +83,7 @@ def show(cli: Session, name: NameArgument) -> None:
     cli.out.one(POOLS, cli.find(POOLS, name), FIELDS)
 
 
-@verb(app, "set", "isthmus pool set disk --overcommit 2", "isthmus pool set disk --reserve 10G")
+@verb(app, "set", "isthmus pool set disk --overcommit 2", "isthmus pool set disk --backups archive")
 def set_(
     cli: Session,
     name: NameArgument,
@@ -90,13 +91,18 @@ def set_(
         float | None, typer.Option(metavar="RATIO", help="how often its room may be promised")
     ] = None,
     reserve: Annotated[str | None, typer.Option(metavar="SIZE", help=RESERVE_HELP)] = None,
+    backups: Annotated[
+        str | None,
+        typer.Option(metavar="POOL", help="the pool for its backups; '' for none", autocompletion=suggest(POOLS)),
+    ] = None,
 ) -> None:
-    """Change what the pool may promise. What it has promised already, it keeps."""
-    if overcommit is None and reserve is None:
-        raise Invalid(f"cannot change pool {name}: give --overcommit or --reserve")
+    """Change what the pool may promise, and where its backups go. What it has promised already, it keeps."""
+    if overcommit is None and reserve is None and backups is None:
+        raise Invalid(f"cannot change pool {name}: give --overcommit, --reserve or --backups")
     patch = PoolPatch(
         overcommit=UNSET if overcommit is None else overcommit,
         reserve=UNSET if reserve is None else _reserve(reserve),
+        backups=UNSET if backups is None else backups,
     )
     cli.out.one(POOLS, cli.api.change(POOLS, cli.key(POOLS, name), patch), FIELDS)
 

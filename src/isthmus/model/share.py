@@ -81,6 +81,7 @@ class ShareSpec:
 
     ``frozen``: nobody may have it, whatever is attached, because its files are about to be somewhere else. ``adopt``:
     it was made by somebody else and is only to be found: its size and file system are what they are.
+    ``serves``: the share, where that has another id than this, its volume.
     """
 
     id: ShareId
@@ -95,6 +96,7 @@ class ShareSpec:
     fill: Fill | None = None
     frozen: bool = False
     adopt: bool = False
+    serves: ShareId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Views:
             powers={name: sorted(powers) for name, powers in row.powers.items()},
             minimum=dict(row.minimum),
             error=row.error,
+            backups=row.backups,
             revision=row.revision,
             created_at=row.created_at,
         )

@@ -132,6 +132,7 @@ GROUP_SNAPSHOTS = sa.Table(
     text("shown"),
     *life(),
 )
+LEFT = sa.Table("left_volumes", METADATA, key("id"), text("pool", index=True), *life())
 NETWORKS = sa.Table(
     "share_networks",
     METADATA,
@@ -205,6 +206,7 @@ TABLES: Mapping[type[Any], sa.Table] = {
     records.GroupTypeRow: GROUP_TYPES,
     records.GroupRow: GROUPS,
     records.GroupSnapshotRow: GROUP_SNAPSHOTS,
+    records.LeftRow: LEFT,
     records.NetworkRow: NETWORKS,
     records.SubnetRow: SUBNETS,
     records.SecurityServiceRow: SECURITY_SERVICES,

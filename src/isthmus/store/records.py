@@ -164,6 +164,17 @@ class GroupSnapshotRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftRow:
+    """A volume that was left in its pool when its share was forgotten. Nobody may have its id, and so its data, but by
+    having it managed again."""
+
+    id: str
+    pool: str
+    revision: int = 0
+    created_at: datetime.datetime = _EPOCH
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkRow:
     """A share network, a record: no pool here makes servers of its own. ``services``: ids of security services."""
 
@@ -239,6 +250,7 @@ RecordRow = (
     | GroupTypeRow
     | GroupRow
     | GroupSnapshotRow
+    | LeftRow
     | NetworkRow
     | SubnetRow
     | SecurityServiceRow
@@ -255,6 +267,7 @@ RECORD_KINDS: Mapping[type, str] = {
     GroupTypeRow: "share group type",
     GroupRow: "share group",
     GroupSnapshotRow: "share group snapshot",
+    LeftRow: "volume",
     NetworkRow: "share network",
     SubnetRow: "share network subnet",
     SecurityServiceRow: "security service",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from isthmus.model.attachment import Access, Mode
@@ -53,7 +54,8 @@ class HostRow:
 
 @dataclass(frozen=True, slots=True)
 class PoolRow:
-    """``total`` and ``free`` are None until the host has reported. ``error``: why the pool cannot be used."""
+    """``total`` and ``free`` are None until the host has reported. ``error``: why the pool cannot be used. ``backups``:
+    the pool that backups of its shares go to, "" if there is none."""
 
     name: PoolName
     host: HostName
@@ -66,6 +68,7 @@ class PoolRow:
     powers: Mapping[Filesystem, frozenset[Power]] = field(default_factory=dict)
     minimum: Mapping[Filesystem, int] = field(default_factory=dict)
     error: str = ""
+    backups: str = ""
     revision: int = 0
     created_at: datetime.datetime = EPOCH
 
@@ -91,6 +94,9 @@ class ShareRow:
     """``size`` is what should be, ``actual`` what the host last saw (0 before). ``reverts`` counts the reverts asked
     for, ``reverted`` those that are done. ``made``: it has existed on its host. ``public``: other projects may read of
     it. ``placed``: a pool was found for it; one without was refused by all of them, ``pool`` says by which last.
+    ``volume``: its object in the pool where that is not called by the share's id, as after a migration. ``fill_from``:
+    the copy (its volume, in ``fill_pool``) of which the last of the ``reverts`` is to be. ``adopt``: it was in the pool
+    before it was known here, and has not been found yet. ``from_backup``: the backup that it was restored from last.
 
     Of the Shared File Systems API: ``user`` asked for it; ``shown``: the status that is shown in place of ``status``
     while something else goes on with it (``awaiting_transfer``), or that the operator set; ``task``: a task state;
@@ -129,9 +135,68 @@ class ShareRow:
     member: str | None = None
     deleted_until: datetime.datetime | None = None
     updated_at: datetime.datetime | None = None
+    volume: ShareId | None = None
+    fill_from: ShareId | None = None
+    fill_pool: PoolName | None = None
+    adopt: bool = False
+    from_backup: str | None = None
     wanted: int = 0
     revision: int = 0
     created_at: datetime.datetime = EPOCH
+
+    @property
+    def volume_id(self) -> ShareId:
+        """What its object in the pool is called by."""
+        return self.volume or self.id
+
+
+class Purpose(StrEnum):
+    """What a copy is for."""
+
+    BACKUP = "backup"
+    MIGRATION = "migration"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRow:
+    """A second volume with a share's files, in another pool. ``volume`` is what it is called by there; ``source`` and
+    ``source_pool``: the share's volume. ``rounds``: how often the files shall be copied, ``filled``: how often they
+    were. ``share`` has no foreign key: a backup outlives its share. A migration ends with the volumes changing places,
+    and the row goes with the one that is left. ``type`` is what the share shall be of by then."""
+
+    id: str
+    purpose: Purpose
+    share: ShareId
+    project: ProjectId
+    volume: ShareId
+    pool: PoolName
+    source: ShareId
+    source_pool: PoolName
+    type: TypeName
+    filesystem: Filesystem
+    checksums: bool
+    size: int
+    status: ShareStatus = ShareStatus.CREATING
+    reason: str = ""
+    code: str = ""
+    actual: int = 0
+    used: int = 0
+    made: bool = False
+    rounds: int = 1
+    filled: int = 0
+    name: str = ""
+    description: str = ""
+    user: str = ""
+    shown: str = ""
+    updated_at: datetime.datetime | None = None
+    wanted: int = 0
+    revision: int = 0
+    created_at: datetime.datetime = EPOCH
+
+    @property
+    def is_final(self) -> bool:
+        """The share has been copied once; what was written since comes over while nobody has it."""
+        return self.purpose is Purpose.MIGRATION and self.rounds > 1 and self.status != ShareStatus.DELETING
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +365,8 @@ class EventRow:
     created_at: datetime.datetime = EPOCH
 
 
-StatusRow = ShareRow | SnapshotRow | AttachmentRow
-KeptRow = HostRow | PoolRow | TypeRow | ShareRow | SnapshotRow | GuestRow | AttachmentRow
+StatusRow = ShareRow | CopyRow | SnapshotRow | AttachmentRow
+KeptRow = HostRow | PoolRow | TypeRow | ShareRow | CopyRow | SnapshotRow | GuestRow | AttachmentRow
 SilentRow = GrantRow | CertificateRow | TokenRow | AuthorityRow | RecordRow
 """Rows that no event is about: the audit tells what became of them."""
 Row = KeptRow | SilentRow
@@ -311,6 +376,7 @@ KINDS: Mapping[type[Any], str] = {
     PoolRow: "pool",
     TypeRow: "share type",
     ShareRow: "share",
+    CopyRow: "copy",
     SnapshotRow: "snapshot",
     GuestRow: "guest",
     AttachmentRow: "attachment",

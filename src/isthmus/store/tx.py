@@ -149,11 +149,13 @@ class ReadTx:
         return self._rows(LockRow, query.order_by(table.c.created_at, table.c.id)) if resources else []
 
     def promised(self, pool: str) -> int:
-        """Bytes that the pool's shares may come to hold. A share that has not shrunk yet counts as large as it is."""
-        shares = schema.SHARES
+        """Bytes that the pool's shares and copies may come to hold. A share that has not shrunk yet counts as large as
+        it is."""
+        shares, copies = schema.SHARES, schema.COPIES
         largest = sa.case((shares.c.actual > shares.c.size, shares.c.actual), else_=shares.c.size)
-        placed = (shares.c.pool == pool, shares.c.placed == sa.true())
-        return int(self._connection.execute(sa.select(sa.func.sum(largest)).where(*placed)).scalar() or 0)
+        placed = sa.select(sa.func.sum(largest)).where(shares.c.pool == pool, shares.c.placed == sa.true())
+        copied = sa.select(sa.func.sum(copies.c.size)).where(copies.c.pool == pool)
+        return sum(int(self._connection.execute(one).scalar() or 0) for one in (placed, copied))
 
     def _equal(self, kind: type[Kept], equal: Mapping[str, Any]) -> list[Kept]:
         """The rows whose columns equal these texts, by ascending key."""

@@ -55,10 +55,11 @@ class PoolCreate(_Request):
 
 
 class PoolPatch(_Request):
-    """What of a pool may change."""
+    """What of a pool may change. ``backups``: the pool that backups of its shares go to, "" for none."""
 
     overcommit: float | UnsetType = UNSET
     reserve: Bytes | UnsetType = UNSET
+    backups: str | UnsetType = UNSET
 
 
 class TypeCreate(_Request):
@@ -206,7 +207,8 @@ class HostView(_Answer):
 
 
 class PoolView(_Answer):
-    """A pool. ``total`` and ``free`` are null until its host reported; ``promised`` is the sum of its shares' sizes;
+    """A pool. ``total`` and ``free`` are null until its host reported; ``promised`` is the sum of the sizes
+    of shares and copies in it; ``backups``: the pool for backups of its shares;
     ``error`` says why it cannot be used, if it cannot."""
 
     name: str
@@ -221,6 +223,7 @@ class PoolView(_Answer):
     powers: dict[Filesystem, list[Power]]
     minimum: dict[Filesystem, int]
     error: str
+    backups: str
     revision: int
     created_at: datetime.datetime
 

@@ -84,7 +84,7 @@ def _sign(
         share=share.id,
         place=row.place,
         pool=share.pool,
-        volume=share.id,
+        volume=share.volume_id,
         guest=guest.id,
         host=guest.host,
         mode=row.mode,

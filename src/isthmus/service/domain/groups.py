@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from isthmus.model.errors import Conflict, Invalid, NotFound
 from isthmus.model.names import MAX_DESCRIPTION, new_id, parse_title
 from isthmus.model.status import ShareStatus, SnapshotStatus
@@ -120,6 +122,14 @@ def settle(tx: Tx, group_snapshot: str) -> None:
 def members(tx: ReadTx, row: GroupSnapshotRow) -> list[SnapshotRow]:
     """The snapshots of the shares."""
     return tx.all(SnapshotRow, group_snapshot=row.id)
+
+
+def members_of(tx: ReadTx, rows: Sequence[GroupSnapshotRow]) -> dict[str, list[SnapshotRow]]:
+    """The same of several group snapshots, looked up at once."""
+    found: dict[str, list[SnapshotRow]] = {row.id: [] for row in rows}
+    for member in tx.all(SnapshotRow, group_snapshot=list(found)) if found else []:
+        found[member.group_snapshot or ""].append(member)
+    return found
 
 
 def snapshot_status(row: GroupSnapshotRow, found: list[SnapshotRow]) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from isthmus.model.attachment import AttachmentSpec
 from isthmus.model.desired import Desired
 from isthmus.model.errors import Conflict, Invalid
 from isthmus.model.guest import GuestSpec
-from isthmus.model.names import HostName, parse_slug, parse_title
-from isthmus.model.share import Origin, Pool, Revert, ShareGone, ShareSpec, SnapshotGone, SnapshotSpec
+from isthmus.model.names import HostName, ShareId, parse_slug, parse_title
+from isthmus.model.share import Fill, Origin, Pool, Revert, ShareGone, ShareSpec, SnapshotGone, SnapshotSpec
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
 from isthmus.service.domain import authorities, grants
 from isthmus.store.rows import (
     ZONE,
     AttachmentRow,
     CertificateRow,
+    CopyRow,
     GuestRow,
     HostRow,
     PoolRow,
@@ -66,6 +67,9 @@ def desired_document(tx: ReadTx, name: str) -> Desired:
     pools = tx.all(PoolRow, host=name)
     guests = tx.all(GuestRow, host=name)
     shares = placed_shares(tx, pools)
+    copies = tx.all(CopyRow, pool=[pool.name for pool in pools])
+    volumes = {share.id: share.volume_id for share in shares}
+    leaving = {copy.share for copy in copies if copy.is_final}
     snapshots = tx.all(SnapshotRow, share=[share.id for share in shares])
     attachments = tx.all(AttachmentRow, guest=[guest.id for guest in guests])
     granted, revoked = grants.documented(tx, host.name, attachments)
@@ -73,23 +77,33 @@ def desired_document(tx: ReadTx, name: str) -> Desired:
         host=host.name,
         revision=host.desired,
         pools=tuple(pool_spec(pool) for pool in pools),
-        shares=tuple(share_spec(share) for share in shares if share.status != ShareStatus.DELETING),
-        doomed_shares=tuple(
-            ShareGone(share.id, share.pool) for share in shares if share.status == ShareStatus.DELETING
+        shares=(
+            *(
+                share_spec(share, volumes, frozen=share.id in leaving)
+                for share in shares
+                if share.status != ShareStatus.DELETING
+            ),
+            *(copy_spec(copy) for copy in copies if copy.status != ShareStatus.DELETING),
+        ),
+        doomed_shares=(
+            *(ShareGone(share.volume_id, share.pool) for share in shares if share.status == ShareStatus.DELETING),
+            *(ShareGone(copy.volume, copy.pool) for copy in copies if copy.status == ShareStatus.DELETING),
         ),
         snapshots=tuple(
-            SnapshotSpec(snapshot.id, snapshot.share, snapshot.made)
+            SnapshotSpec(snapshot.id, volumes[snapshot.share], snapshot.made)
             for snapshot in snapshots
             if snapshot.status != SnapshotStatus.DELETING
         ),
         doomed_snapshots=tuple(
-            SnapshotGone(snapshot.id, snapshot.share)
+            SnapshotGone(snapshot.id, volumes[snapshot.share])
             for snapshot in snapshots
             if snapshot.status == SnapshotStatus.DELETING
         ),
         guests=tuple(GuestSpec(guest.id, guest.project, guest.host, guest.name, guest.static) for guest in guests),
         attachments=tuple(
-            attachment_spec(attachment) for attachment in attachments if attachment.status != AttachmentStatus.DETACHING
+            attachment_spec(attachment, volumes)
+            for attachment in attachments
+            if attachment.status != AttachmentStatus.DETACHING
         ),
         grants=granted,
         authorities=authorities.documented(tx),
@@ -113,26 +127,52 @@ def pool_spec(pool: PoolRow) -> Pool:
     return Pool(pool.name, pool.driver, pool.host, pool.path, pool.overcommit, pool.reserve, made)
 
 
-def share_spec(share: ShareRow) -> ShareSpec:
-    """The share as its driver gets it."""
+def share_spec(share: ShareRow, volumes: Mapping[ShareId, ShareId], *, frozen: bool = False) -> ShareSpec:
+    """The share as its driver gets it. ``volumes``: those of the host's shares."""
+    origin, fill, revert = None, None, None
+    if share.origin_share:
+        origin = Origin(volumes.get(share.origin_share, share.origin_share), share.origin_snapshot)
+    if share.fill_from and share.fill_pool:
+        fill = Fill(share.fill_from, share.fill_pool, share.reverts)
+    elif share.revert_to:
+        revert = Revert(share.revert_to, share.reverts)
     return ShareSpec(
-        id=share.id,
+        id=share.volume_id,
         pool=share.pool,
         size=share.size,
         filesystem=share.filesystem,
         checksums=share.checksums,
-        origin=Origin(share.origin_share, share.origin_snapshot) if share.origin_share else None,
-        revert=Revert(share.revert_to, share.reverts) if share.revert_to else None,
+        origin=origin,
+        revert=revert,
         made=share.made,
         project=share.project,
+        fill=fill,
+        frozen=frozen,
+        adopt=share.adopt,
+        serves=share.id if share.volume else None,
     )
 
 
-def attachment_spec(attachment: AttachmentRow) -> AttachmentSpec:
+def copy_spec(copy: CopyRow) -> ShareSpec:
+    """The copy as its driver gets it: a share that nothing attaches."""
+    return ShareSpec(
+        id=copy.volume,
+        pool=copy.pool,
+        size=copy.size,
+        filesystem=copy.filesystem,
+        checksums=copy.checksums,
+        made=copy.made,
+        project=copy.project,
+        fill=Fill(copy.source, copy.source_pool, copy.rounds),
+        serves=copy.share,
+    )
+
+
+def attachment_spec(attachment: AttachmentRow, volumes: Mapping[ShareId, ShareId]) -> AttachmentSpec:
     """The attachment as its gateway gets it."""
     return AttachmentSpec(
         id=attachment.id,
-        share=attachment.share,
+        share=volumes.get(attachment.share, attachment.share),
         guest=attachment.guest,
         slot=attachment.slot,
         at=attachment.place,

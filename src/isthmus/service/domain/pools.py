@@ -9,7 +9,8 @@ from isthmus.model.errors import Conflict, Detail, Exhausted, Invalid, Refused, 
 from isthmus.model.names import MAX_SHARE_SIZE, MIB, HostName, PoolName, TypeName, parse_slug
 from isthmus.model.share import Filesystem, Power
 from isthmus.service.domain.hosts import listed
-from isthmus.store.rows import HostRow, PoolRow, ShareRow, TypeRow
+from isthmus.store.records import LeftRow
+from isthmus.store.rows import CopyRow, HostRow, PoolRow, ShareRow, TypeRow
 from isthmus.store.tx import ReadTx, Tx
 
 DEFAULT_TYPE = "default"
@@ -48,8 +49,11 @@ def register_pool(
     return pool
 
 
-def update_pool(tx: Tx, name: str, *, overcommit: float | None = None, reserve: int | None = None) -> PoolRow:
-    """The pool promises by these rules from now on. What it has promised already, it keeps."""
+def update_pool(
+    tx: Tx, name: str, *, overcommit: float | None = None, reserve: int | None = None, backups: str | None = None
+) -> PoolRow:
+    """The pool promises by these rules from now on. What it has promised already, it keeps. ``backups``: the pool on
+    the same host that backups of its shares go to from now on, "" for none. Raises ``Invalid``, ``NotFound``."""
     pool = tx.need(PoolRow, name)
     changed = tx.change(
         pool,
@@ -59,6 +63,8 @@ def update_pool(tx: Tx, name: str, *, overcommit: float | None = None, reserve: 
     if changed is not pool:
         tx.tell(changed, f"overcommit is {changed.overcommit:g}, reserve is {changed.reserve} bytes")
         tx.wake(pool.host)
+    if backups is not None:
+        changed = tx.change(changed, backups=_backups(tx, changed, backups))
     return changed
 
 
@@ -66,12 +72,18 @@ def remove_pool(tx: Tx, name: str) -> None:
     """The pool is no longer known; what is on its host stays there. Raises ``Conflict`` while it has shares."""
     pool = tx.need(PoolRow, name)
     shares = [share.id for share in tx.all(ShareRow, pool=name)]
-    if shares:
+    copies = [copy.id for copy in tx.all(CopyRow, pool=name)]
+    if shares or copies:
         raise Conflict(
-            f"cannot remove pool {name}: it has {listed('share', shares)}: delete these first",
+            f"cannot remove pool {name}: it has {listed('share', shares)} and {listed('backup', copies)}: "
+            "delete these first",
             code="pool-in-use",
-            detail={"pool": name, "shares": len(shares)},
+            detail={"pool": name, "shares": len(shares), "copies": len(copies)},
         )
+    for other in tx.all(PoolRow, backups=name):
+        tx.change(other, backups="")
+    for left in tx.all(LeftRow, pool=name):
+        tx.remove(left)
     tx.remove(pool)
     tx.wake(pool.host)
 
@@ -163,6 +175,21 @@ def check_minimum(pool: PoolRow, filesystem: Filesystem, size: int) -> None:
             field="size",
             detail={"minimum": least},
         )
+
+
+def _backups(tx: ReadTx, pool: PoolRow, name: str) -> str:
+    if not name:
+        return ""
+    other = tx.need(PoolRow, parse_slug(name, "backups"))
+    if other.name == pool.name:
+        raise Invalid(f"cannot keep the backups of pool {pool.name} in itself: name another", field="backups")
+    if other.host != pool.host:
+        raise Invalid(
+            f"cannot keep the backups of pool {pool.name} in pool {other.name}: it is on host {other.host}, "
+            f"not {pool.host}",
+            field="backups",
+        )
+    return other.name
 
 
 def _identity(pool: PoolRow) -> tuple[object, ...]:

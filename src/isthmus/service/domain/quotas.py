@@ -14,7 +14,7 @@ from isthmus.model.errors import Exhausted, Forbidden
 from isthmus.model.names import GIB
 from isthmus.store.query import Query
 from isthmus.store.records import GroupRow, GroupSnapshotRow, NetworkRow, QuotaRow
-from isthmus.store.rows import ShareRow, SnapshotRow, TypeRow
+from isthmus.store.rows import CopyRow, Purpose, ShareRow, SnapshotRow, TypeRow
 from isthmus.store.tx import ReadTx, Tx
 
 NONE = -1
@@ -165,6 +165,11 @@ def _used(tx: ReadTx, scope: Scope) -> dict[str, tuple[int, int]]:
         found[names[0]] = (count - making, making)
         found[names[1]] = (gib(size - making_size), gib(making_size))
     if not scope.type:
+        backups = {**equal, "purpose": str(Purpose.BACKUP)}
+        count, size = tx.total(CopyRow, "size", Query(equal=backups))
+        making, making_size = tx.total(CopyRow, "size", Query(equal=backups | {"status": "creating"}))
+        found["backups"] = (count - making, making)
+        found["backup_gigabytes"] = (gib(size - making_size), gib(making_size))
         for rows, name in (
             (NetworkRow, "share_networks"),
             (GroupRow, "share_groups"),

@@ -16,11 +16,12 @@ from isthmus.model.desired import Condition, Phase, PoolReport, Report, ShareRep
 from isthmus.model.names import PoolName, ShareId
 from isthmus.model.share import Filesystem
 from isthmus.model.status import AttachmentStatus, ShareStatus, SnapshotStatus
-from isthmus.service.domain import groups, messages, rules
+from isthmus.service.domain import copies, groups, messages, rules
 from isthmus.service.domain.hosts import placed_shares
 from isthmus.service.domain.words import plain
 from isthmus.store.rows import (
     AttachmentRow,
+    CopyRow,
     GuestRow,
     HostRow,
     KeptRow,
@@ -36,6 +37,7 @@ SEEN_EVERY = datetime.timedelta(seconds=15)
 MAX_NOTICES = 100
 _MAX_FIGURE = (1 << 63) - 1
 _MISSING = "it is missing on its host"
+_NOT_THERE = "its pool has no such volume"
 _SHARE_BUSY = frozenset({ShareStatus.CREATING, ShareStatus.ERROR})
 
 
@@ -62,9 +64,11 @@ def apply_report(tx: Tx, report: Report) -> None:
     look = _Look(report, _knows(host, report), _usable(report))
     made = [_pool(tx, pool, report.pools[pool.name]) for pool in pools if pool.name in report.pools]
     shares = placed_shares(tx, pools)
+    copied = tx.all(CopyRow, pool=[pool.name for pool in pools])
     snapshots = tx.all(SnapshotRow, share=[share.id for share in shares])
     attachments = tx.all(AttachmentRow, guest=[guest.id for guest in guests])
     made += [_share(tx, share, look) for share in shares]
+    made += [_copy(tx, copy, look) for copy in copied]
     homes = {share.id: share.pool for share in shares}
     made += [_snapshot(tx, snapshot, look, homes) for snapshot in snapshots]
     for attachment in attachments:
@@ -73,6 +77,8 @@ def apply_report(tx: Tx, report: Report) -> None:
     known: dict[str, KeptRow] = {}
     for rows in (shares, snapshots, guests, attachments):
         known |= {row.id: row for row in rows}
+    known |= {share.volume_id: share for share in shares}
+    known |= {copy.volume: copy for copy in copied}
     _notices(tx, host, report, known)
     if any(made):
         tx.wake(host.name)
@@ -114,12 +120,14 @@ def _pool(tx: Tx, pool: PoolRow, seen: PoolReport) -> bool:
 
 def _share(tx: Tx, share: ShareRow, look: _Look) -> bool:
     """Whether the share turned out to have been made."""
-    seen = look.report.shares.get(share.id)
+    seen = look.report.shares.get(share.volume_id)
     if seen is None:
         _share_absent(tx, share, look)
         return False
-    share = _measured(tx, share, seen)
     phase, reason, code = _said(seen.condition)
+    if share.adopt:
+        return _adopted(tx, share, seen) if phase == Phase.PRESENT else False
+    share = _measured(tx, share, seen)
     if share.status == ShareStatus.DELETING:
         if phase == Phase.FAILED and look.aware(share.wanted):
             if share.reason != reason:
@@ -132,9 +140,52 @@ def _share(tx: Tx, share: ShareRow, look: _Look) -> bool:
         tx.move(share, ShareStatus.ERROR, reason, code)
     elif phase == Phase.PRESENT and seen.size == share.size and seen.generation >= share.reverts:
         made = not share.made
+        if share.fill_from and share.reverted < share.reverts:
+            copies.restored(tx, share)
         share = tx.change(share, made=True, reverted=share.reverts)
         tx.move(share, ShareStatus.AVAILABLE)
         return made
+    return False
+
+
+def _adopted(tx: Tx, share: ShareRow, seen: ShareReport) -> bool:
+    """Whether what was found is what the share shall be."""
+    if seen.filesystem is None:
+        return False
+    if (seen.filesystem, seen.checksums) != (share.filesystem, share.checksums):
+        found = f"{seen.filesystem}{' with checksums' if seen.checksums else ''}"
+        reason = f"cannot manage it as {share.type}: it is {found}: name a share type of that file system"
+        if share.reason != reason:
+            messages.tell(tx, share, messages.Action.CREATE, reason)
+        tx.move(share, ShareStatus.ERROR, reason, "other-filesystem")
+        return False
+    size, generation = _figure(seen.size), _figure(seen.generation)
+    share = tx.want(share, adopt=False, size=size, actual=size, reverts=generation, reverted=generation)
+    tx.move(share, ShareStatus.AVAILABLE)
+    return True
+
+
+def _copy(tx: Tx, copy: CopyRow, look: _Look) -> bool:
+    """Whether the copy turned out to have been made, or to be all that it should be."""
+    seen = look.report.shares.get(copy.volume)
+    if seen is None:
+        _copy_absent(tx, copy, look)
+        return False
+    copy = tx.measure(copy, actual=_figure(seen.size), used=_figure(seen.used))
+    phase, reason, code = _said(seen.condition)
+    if copy.status == ShareStatus.DELETING:
+        if phase == Phase.FAILED and look.aware(copy.wanted):
+            tx.move(copy, ShareStatus.DELETING, reason, code)
+    elif phase == Phase.FAILED and look.aware(copy.wanted):
+        if (copy.status, copy.reason) != (ShareStatus.ERROR, reason):
+            copies.failed(tx, copy, reason)
+        tx.move(copy, ShareStatus.ERROR, reason, code)
+    elif phase == Phase.PRESENT and seen.generation >= copy.rounds > copy.filled:
+        copy = tx.change(copy, made=True, filled=copy.rounds)
+        copies.filled(tx, tx.move(copy, ShareStatus.AVAILABLE))
+        return True
+    elif phase == Phase.PRESENT and copy.filled == copy.rounds:
+        tx.move(copy, ShareStatus.AVAILABLE)
     return False
 
 
@@ -143,6 +194,10 @@ def _share_absent(tx: Tx, share: ShareRow, look: _Look) -> None:
         return
     if share.status == ShareStatus.DELETING:
         tx.move(share, ShareStatus.GONE)
+    elif share.adopt:
+        if share.status != ShareStatus.ERROR:
+            messages.tell(tx, share, messages.Action.CREATE, _NOT_THERE)
+        tx.move(share, ShareStatus.ERROR, _NOT_THERE, "missing")
     elif share.status not in _SHARE_BUSY:
         tx.move(share, ShareStatus.ERROR, _MISSING, "missing")
 
@@ -174,6 +229,15 @@ def _snapshot(tx: Tx, snapshot: SnapshotRow, look: _Look, homes: Mapping[ShareId
         tx.move(tx.change(snapshot, made=True), SnapshotStatus.AVAILABLE)
         return made
     return False
+
+
+def _copy_absent(tx: Tx, copy: CopyRow, look: _Look) -> None:
+    if copy.pool not in look.usable or not look.aware(copy.wanted):
+        return
+    if copy.status == ShareStatus.DELETING:
+        tx.move(copy, ShareStatus.GONE)
+    elif copy.status == ShareStatus.AVAILABLE:
+        tx.move(copy, ShareStatus.ERROR, _MISSING, "missing")
 
 
 _ATTACHMENT: Mapping[Phase, AttachmentStatus] = {

@@ -21,8 +21,9 @@ from isthmus.model.names import (
 )
 from isthmus.model.share import Power
 from isthmus.model.status import ShareStatus, SnapshotStatus
-from isthmus.service.domain import pools, quotas
+from isthmus.service.domain import copies, pools, quotas
 from isthmus.service.domain.hosts import listed
+from isthmus.store.records import LeftRow
 from isthmus.store.rows import AttachmentRow, PoolRow, ShareRow, SnapshotRow, TypeRow
 from isthmus.store.tx import ReadTx, Tx
 
@@ -65,11 +66,59 @@ def create_share(
     pool cannot keep it; ``Exhausted`` if it has no room, ``OverQuota`` if the project has none; ``Unavailable`` before
     its host has reported.
     """
+    wanted = draft_share(
+        tx,
+        project=project,
+        pool=pool,
+        size=size,
+        name=name,
+        type_name=type_name,
+        share_id=share_id,
+        source_snapshot=source_snapshot,
+        source_share=source_share,
+        public=public,
+        words=words,
+    )
+    home, kind = tx.need(PoolRow, wanted.pool), tx.need(TypeRow, wanted.type)
+    known = tx.get(ShareRow, wanted.id)
+    if known:
+        return _same(known, wanted)
+    if share_id is not None:
+        copies.check_free(tx, wanted.id)
+    doing = f"create share {wanted.id} in pool {home.name}"
+    check_quota(tx, doing, wanted, kind)
+    pools.check_reported(home, doing)
+    pools.check_filesystem(home, kind.filesystem, doing)
+    if kind.checksums:
+        pools.check_power(home, kind.filesystem, Power.CHECKSUMS, doing)
+    pools.check_minimum(home, kind.filesystem, wanted.size)
+    _check_origin(tx, wanted, home, doing)
+    pools.check_room(tx, home, wanted.size, doing)
+    share = tx.add(wanted, "asked for")
+    tx.wake(home.host)
+    return share
+
+
+def draft_share(
+    tx: ReadTx,
+    *,
+    project: str,
+    pool: str,
+    size: int,
+    name: str = "",
+    type_name: str = pools.DEFAULT_TYPE,
+    share_id: str | None = None,
+    source_snapshot: str | None = None,
+    source_share: str | None = None,
+    public: bool = False,
+    words: Words = NO_WORDS,
+) -> ShareRow:
+    """What is asked for, with all that it says looked at, and nothing done. Raises ``Invalid``, ``NotFound``."""
     home = tx.need(PoolRow, parse_slug(pool, "pool"))
-    kind = tx.need(TypeRow, parse_slug(type_name, "type"))
+    kind = tx.need(TypeRow, parse_title(type_name, "type"))
     owner = parse_project(project)
     origin_share, origin_snapshot = _origin(tx, owner, source_snapshot, source_share)
-    wanted = ShareRow(
+    return ShareRow(
         id=ShareId(parse_uuid(share_id, "id") if share_id is not None else new_id()),
         project=owner,
         pool=PoolName(home.name),
@@ -89,25 +138,11 @@ def create_share(
         network=words.network,
         member=words.member,
     )
-    known = tx.get(ShareRow, wanted.id)
-    if known:
-        return _same(known, wanted)
-    doing = f"create share {wanted.id} in pool {home.name}"
-    check_quota(tx, doing, wanted, kind)
-    pools.check_reported(home, doing)
-    pools.check_filesystem(home, kind.filesystem, doing)
-    if kind.checksums:
-        pools.check_power(home, kind.filesystem, Power.CHECKSUMS, doing)
-    pools.check_minimum(home, kind.filesystem, wanted.size)
-    _check_origin(tx, wanted, home, doing)
-    pools.check_room(tx, home, wanted.size, doing)
-    share = tx.add(wanted, "asked for")
-    tx.wake(home.host)
-    return share
 
 
 def unplaced_share(tx: Tx, wanted: ShareRow, reason: str) -> ShareRow:
-    """A share that no pool takes: its owner sees it in ``error`` and can read why."""
+    """A share that no pool takes: its owner sees it in ``error`` and can read why. Raises ``OverQuota``."""
+    check_quota(tx, f"create share {wanted.id}", wanted, tx.need(TypeRow, wanted.type))
     return tx.move(tx.add(replace(wanted, placed=False), "asked for"), ShareStatus.ERROR, reason, "no-valid-pool")
 
 
@@ -150,8 +185,11 @@ def delete_share(tx: Tx, share_id: str) -> ShareRow:
             code="share-in-use",
             detail={"share": share.id, "attachments": len(attachments), "snapshots": len(snapshots)},
         )
-    check_no_copies(tx, f"delete share {share.id}", origin_share=share.id)
+    copies.check_unused(tx, f"delete share {share.id}", share)
     if share.status == ShareStatus.DELETING:
+        return share
+    if share.adopt:  # it was never found to be ours: what lies there is not deleted
+        _leave(tx, share)
         return share
     tx.unlabel(share.id)
     if not share.placed:
@@ -174,10 +212,17 @@ def forget_share(tx: Tx, share_id: str) -> None:
             f"{listed('snapshot', snapshots)}: remove these first",
             code="share-in-use",
         )
-    check_no_copies(tx, f"unmanage share {share.id}", origin_share=share.id)
+    copies.check_unused(tx, f"unmanage share {share.id}", share)
+    _leave(tx, share)
+
+
+def _leave(tx: Tx, share: ShareRow) -> None:
+    """The share is forgotten, and its volume lies where it is."""
     home = tx.need(PoolRow, share.pool)
     tx.unlabel(share.id)
     tx.remove(share, "no longer managed; its data stays in the pool")
+    if share.placed and tx.get(LeftRow, share.volume_id) is None:
+        tx.add(LeftRow(share.volume_id, home.name))
     tx.wake(home.host)
 
 
@@ -200,22 +245,9 @@ def revert_share(tx: Tx, share_id: str, snapshot_id: str) -> ShareRow:
     _check_steady(share, doing)
     pools.check_power(home, share.filesystem, Power.REVERT, doing)
     share = tx.move(share, ShareStatus.REVERTING)
-    share = tx.want(share, revert_to=snapshot.id, reverts=share.reverts + 1)
+    share = tx.want(share, revert_to=snapshot.id, reverts=share.reverts + 1, fill_from=None, fill_pool=None)
     tx.wake(home.host)
     return share
-
-
-def check_no_copies(tx: ReadTx, doing: str, *, origin_share: str = "", origin_snapshot: str = "") -> None:
-    """Raise ``Conflict`` while a share is being made as a copy of this origin."""
-    rows = tx.all(ShareRow, origin_snapshot=origin_snapshot) if origin_snapshot else []
-    rows += tx.all(ShareRow, origin_share=origin_share) if origin_share else []
-    copies = [row.id for row in rows if not row.made and row.status != ShareStatus.DELETING]
-    if copies:
-        raise Conflict(
-            f"cannot {doing}: {listed('share', copies)} being made as a copy of it: wait until that is done",
-            code="copies-in-the-making",
-            detail={"copies": len(copies)},
-        )
 
 
 def _resize(tx: Tx, share: ShareRow, size: int) -> ShareRow:

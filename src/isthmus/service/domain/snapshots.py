@@ -6,8 +6,7 @@ from isthmus.model.errors import Conflict, NotFound
 from isthmus.model.names import MAX_DESCRIPTION, SnapshotId, new_id, parse_title, parse_uuid
 from isthmus.model.share import Power
 from isthmus.model.status import ShareStatus, SnapshotStatus
-from isthmus.service.domain import pools, quotas
-from isthmus.service.domain.shares import check_no_copies
+from isthmus.service.domain import copies, pools, quotas
 from isthmus.store.rows import PoolRow, ShareRow, SnapshotRow
 from isthmus.store.tx import Tx
 
@@ -81,7 +80,7 @@ def delete_snapshot(tx: Tx, snapshot_id: str) -> SnapshotRow:
     doing = f"delete snapshot {snapshot.id}"
     if share.revert_to == snapshot.id and share.reverted < share.reverts:
         raise Conflict(f"cannot {doing}: share {share.id} is being reverted to it", code="snapshot-in-use")
-    check_no_copies(tx, doing, origin_snapshot=snapshot.id)
+    copies.check_unread(tx, doing, snapshot)
     tx.unlabel(snapshot.id)
     snapshot = tx.want(tx.move(snapshot, SnapshotStatus.DELETING))
     tx.wake(tx.need(PoolRow, share.pool).host)

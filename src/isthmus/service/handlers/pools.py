@@ -49,6 +49,7 @@ async def update(call: Call) -> Reply:
             call.path["pool"],
             overcommit=None if body.overcommit is UNSET else body.overcommit,
             reserve=None if body.reserve is UNSET else body.reserve,
+            backups=None if body.backups is UNSET else body.backups,
         ),
         Views.pool,
     )

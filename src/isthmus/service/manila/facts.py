@@ -14,7 +14,7 @@ from isthmus.service.domain.pools import DEFAULT_TYPE
 from isthmus.service.domain.quotas import gib
 from isthmus.service.manila.ask import Ask, stamp
 from isthmus.store.query import Query
-from isthmus.store.rows import AttachmentRow, HostRow, PoolRow, ShareRow, SnapshotRow, TypeRow
+from isthmus.store.rows import AttachmentRow, CopyRow, HostRow, PoolRow, ShareRow, SnapshotRow, TypeRow
 from isthmus.store.tx import ReadTx
 
 _NAMESPACE = uuid.UUID("5b3c0a4e-6f0c-4a54-9f57-1b8f6f7a2d11")
@@ -31,12 +31,18 @@ def share_status(row: ShareRow) -> str:
     if row.shown:
         return row.shown
     match row.status:
+        case ShareStatus.CREATING if row.adopt:
+            return "manage_starting"
         case ShareStatus.CREATING:
             return "creating_from_snapshot" if row.origin_snapshot else "creating"
         case ShareStatus.DELETING:
             return "error_deleting" if row.code else "deleting"
+        case ShareStatus.REVERTING if row.fill_from:
+            return "backup_restoring"
+        case ShareStatus.ERROR if row.adopt:
+            return "manage_error"
         case ShareStatus.ERROR if row.made and row.reverted < row.reverts:
-            return "reverting_error"
+            return "backup_restoring_error" if row.fill_from else "reverting_error"
         case ShareStatus.ERROR if row.made and row.actual and row.size > row.actual:
             return "extending_error"
         case ShareStatus.ERROR if row.made and row.actual and row.size < row.actual:
@@ -49,6 +55,13 @@ def snapshot_status(row: SnapshotRow) -> str:
     if row.shown:
         return row.shown
     return "error_deleting" if row.status == SnapshotStatus.DELETING and row.code else str(row.status)
+
+
+def backup_status(row: CopyRow) -> str:
+    """In Manila's words."""
+    if row.shown:
+        return row.shown
+    return "error_deleting" if row.status == ShareStatus.DELETING and row.code else str(row.status)
 
 
 @dataclass(slots=True)
@@ -109,8 +122,8 @@ def _share(ask: Ask, row: ShareRow, around: Around, labels: Mapping[str, str], a
         "snapshot_id": row.origin_snapshot,
         "share_network_id": row.network,
         "share_proto": row.proto,
-        "export_location": path if row.made else None,
-        "export_locations": [path] if row.made else [],
+        "export_location": path if row.made and not row.adopt else None,
+        "export_locations": [path] if row.made and not row.adopt else [],
         "metadata": dict(labels),
         "share_type_id": kind.uuid,
         "share_type_name": kind.name,
@@ -128,10 +141,10 @@ def _share(ask: Ask, row: ShareRow, around: Around, labels: Mapping[str, str], a
         "share_group_id": row.group,
         "source_share_group_snapshot_member_id": row.member,
         "mount_snapshot_support": False,
-        "progress": "100%" if row.made else "0%",
+        "progress": "100%" if row.made and not row.adopt else "0%",
         "is_soft_deleted": row.deleted_until is not None,
         "scheduled_to_be_deleted_at": stamp(row.deleted_until),
-        "source_backup_id": None,
+        "source_backup_id": row.from_backup,
         "mount_point_name": row.mount_name or None,
         "encryption_key_ref": None,
         "share_server_id": None,
@@ -155,7 +168,7 @@ def instance(ask: Ask, row: ShareRow, around: Around) -> dict[str, Any]:
 def exports(ask: Ask, tx: ReadTx, row: ShareRow) -> list[dict[str, Any]]:
     """Where guests find the share: the place that access rules give it, there from the start, then the places of what
     was attached by itself. None before the share has been made."""
-    if not row.made:
+    if not row.made or row.adopt:
         return []
     places = [rules.place_of(row)]
     attached = tx.page(AttachmentRow, Query(equal={"share": row.id, "rule": None}, descending=False))
@@ -201,6 +214,29 @@ def snapshots(ask: Ask, tx: ReadTx, rows: Sequence[SnapshotRow]) -> list[dict[st
         }
         for row in rows
     ]
+
+
+def backup(ask: Ask, row: CopyRow, around: Around) -> dict[str, Any]:
+    """A backup in detail."""
+    pool, host = around.pool(row.pool)
+    return {
+        "id": row.id,
+        "share_id": row.share,
+        "name": row.name or None,
+        "description": row.description or None,
+        "status": backup_status(row),
+        "size": gib(row.size),
+        "availability_zone": host.zone,
+        "project_id": row.project,
+        "created_at": stamp(row.created_at),
+        "updated_at": stamp(row.updated_at),
+        "progress": "100%" if row.filled else "0%",
+        "restore_progress": "0%" if row.shown == "restoring" else "100%",
+        "backup_type": "isthmus_pool",
+        "host": f"{host.name}@{pool.driver}#{pool.name}",
+        "topic": "isthmus-service",
+        "links": ask.links("share-backups", row.id),
+    }
 
 
 def share_type(ask: Ask, row: TypeRow) -> dict[str, Any]:

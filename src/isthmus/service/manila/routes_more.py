@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus.service.manila.handlers import absent, groups, metadata, networks, qos
+from isthmus.service.manila.handlers import absent, backups, groups, metadata, moving, networks, qos
 from isthmus.service.manila.router import Route
 from isthmus.service.manila.table import MEMBER, OPERATOR, act, delete, get, labelled, post, put
 from isthmus.wire.manila import requests as r
@@ -159,23 +159,29 @@ ABSENT: tuple[Route, ...] = (
           since=49)
       for name in ("reset_status", "unmanage", "migration_start", "migration_complete", "migration_cancel",
                    "migration_get_progress", "reset_task_state", "migration_check")),
-    get("/share-backups", "share_backup:get_all", absent.backups, "List share backups", since=80),
-    get("/share-backups/detail", "share_backup:get_all", absent.backups, "List share backups with details", since=80),
-    post("/share-backups", "share_backup:create", absent.create_backup, "Back up a share", r.of_share("share_backup"),
-         since=80, status=202),
-    get("/share-backups/{id}", "share_backup:get", absent.backup, "Show a share backup", since=80),
-    put("/share-backups/{id}", "share_backup:update", absent.backup, "Update a share backup",
-        r.anything("share_backup"), since=80),
-    delete("/share-backups/{id}", "share_backup:delete", absent.backup, "Delete a share backup", since=80),
-    *(act("share-backups", f"share_backup:{name}", absent.backup, "Change a share backup", r.anything(name),
-          MEMBER if name == "restore" else OPERATOR, since=80)
-      for name in ("restore", "reset_status")),
-    post("/shares/manage", "share:manage", absent.manage_share, "Manage a share", r.MANAGE, OPERATOR, since=7),
-    post("/os-share-manage", "share:manage", absent.manage_share, "Manage a share", r.MANAGE, OPERATOR, until=6),
-    post("/snapshots/manage", "share_snapshot:manage_snapshot", absent.manage_snapshot, "Manage a snapshot",
-         r.SNAPSHOT_MANAGE, OPERATOR, since=12, status=202),
     get("/extensions", "extension:index", metadata.extensions, "List extensions"),
 )
 # fmt: on
 
-MORE: tuple[Route, ...] = (*GROUPS, *NETWORKS, *QOS, *ABSENT)
+# fmt: off
+BACKUPS: tuple[Route, ...] = (
+    get("/share-backups", "share_backup:get_all", backups.index, "List share backups", since=80),
+    get("/share-backups/detail", "share_backup:get_all", backups.detail, "List share backups with details", since=80),
+    post("/share-backups", "share_backup:create", backups.create, "Back up a share", r.BACKUP_CREATE, since=80,
+         status=202),
+    get("/share-backups/{id}", "share_backup:get", backups.show, "Show a share backup", since=80),
+    put("/share-backups/{id}", "share_backup:update", backups.update, "Update a share backup", r.BACKUP_UPDATE,
+        since=80),
+    delete("/share-backups/{id}", "share_backup:delete", backups.delete, "Delete a share backup", since=80),
+    act("share-backups", "share_backup:restore", backups.restore, "Restore a share backup", r.BACKUP_RESTORE,
+        since=80),
+    act("share-backups", "share_backup:reset_status", backups.reset_status, "Reset a share backup's status",
+        r.status("reset_status", *r.BACKUP_STATUSES), OPERATOR, since=80),
+    post("/shares/manage", "share:manage", moving.manage_share, "Manage a share", r.MANAGE, OPERATOR, since=7),
+    post("/os-share-manage", "share:manage", moving.manage_share, "Manage a share", r.MANAGE, OPERATOR, until=6),
+    post("/snapshots/manage", "share_snapshot:manage_snapshot", moving.manage_snapshot, "Manage a snapshot",
+         r.SNAPSHOT_MANAGE, OPERATOR, since=12, status=202),
+)
+# fmt: on
+
+MORE: tuple[Route, ...] = (*BACKUPS, *GROUPS, *NETWORKS, *QOS, *ABSENT)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from isthmus.model.errors import Refused
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration in ``versions``; they are numbered, so a greater one is unknown to this code."""
 
 HERE = Path(__file__).parent

@@ -341,6 +341,34 @@ QOS_UPDATE = Body("qos_type", (Part("name", TEXT_OR_NONE), Part("description", L
 QOS_SPECS = Body("specs", schema={**SPECS, "minProperties": 1})
 
 
+_YES = {"type": ["boolean", "string"], "enum": [True, False, *("true", "false", "True", "False", "1", "0")]}
+MIGRATION_START = Body(
+    "migration_start",
+    (
+        Part("host", {"type": "string", "minLength": 1, "maxLength": 255}, required=True),
+        Part("preserve_metadata", _YES, required=True),
+        Part("writable", _YES, required=True),
+        Part("nondisruptive", _YES, required=True),
+        Part("preserve_snapshots", _YES, required=True),
+        Part("force_host_assisted_migration", FLAG_OR_NONE),
+        Part("new_share_network_id", UUID_OR_NONE),
+        Part("new_share_type_id", TEXT_OR_NONE),
+    ),
+)
+BACKUP_STATUSES = ("available", "error", "creating", "deleting", "error_deleting", "restoring")
+BACKUP_CREATE = Body(
+    "share_backup",
+    (
+        Part("share_id", UUID, required=True),
+        Part("name", TEXT_OR_NONE),
+        Part("description", LONG),
+        Part("backup_options", OBJECT_OR_NONE),
+    ),
+)
+BACKUP_UPDATE = Body("share_backup", (Part("name", TEXT_OR_NONE), Part("description", LONG)))
+BACKUP_RESTORE = Body("restore", schema={"type": ["string", "object", "null"], "maxLength": 64, "maxProperties": 0})
+
+
 def of_share(root: str) -> Body:
     """Something of a share."""
     return Body(root, (Part("share_id", {"type": "string", "minLength": 1, "maxLength": 64}, required=True),))

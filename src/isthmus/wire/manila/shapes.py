@@ -176,6 +176,24 @@ TRANSFER = shape(
     "expires_at",
     "links",
 )
+BACKUP = shape(
+    "id",
+    "share_id",
+    "name",
+    "description",
+    "status",
+    "size",
+    "availability_zone",
+    "project_id",
+    "created_at",
+    "updated_at",
+    "progress",
+    "restore_progress",
+    Is("backup_type", 85),
+    Is("host", admin=True),
+    Is("topic", admin=True),
+    "links",
+)
 GROUP = shape(
     "id",
     "name",

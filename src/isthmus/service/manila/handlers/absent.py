@@ -1,5 +1,5 @@
 """What cannot exist here, answered as Manila does for back ends that do not have it: no replicas, no share servers
-(``driver_handles_share_servers`` is False), no backups yet."""
+(``driver_handles_share_servers`` is False)."""
 
 from __future__ import annotations
 
@@ -38,30 +38,3 @@ def server(ask: Ask, _tx: ReadTx) -> object:
 def manage_server(_ask: Ask, _tx: Tx) -> object:
     """No driver would know what to do with one."""
     raise Invalid("cannot manage a share server: no pool here has driver_handles_share_servers = True")
-
-
-def backups(_ask: Ask, _tx: ReadTx) -> object:
-    """None."""
-    return {"share_backups": []}
-
-
-def backup(ask: Ask, _tx: ReadTx) -> object:
-    """Not one."""
-    raise NotFound("share backup", ask.id[:80])
-
-
-def create_backup(ask: Ask, tx: Tx) -> object:
-    """No pool keeps backups."""
-    share = tx.need(ShareRow, ask.body["share_id"])
-    raise Invalid(f"cannot back up share {share.id}: no pool here keeps backups", field="share_id")
-
-
-def manage_share(_ask: Ask, _tx: Tx) -> object:
-    """No driver takes a share that it did not make."""
-    raise Invalid("cannot manage this share: no pool here takes shares that it did not make")
-
-
-def manage_snapshot(ask: Ask, tx: Tx) -> object:
-    """No driver takes a snapshot that it did not make."""
-    share = tx.need(ShareRow, ask.body["share_id"])
-    raise Invalid(f"cannot manage this snapshot of share {share.id}: its pool takes none that it did not make")

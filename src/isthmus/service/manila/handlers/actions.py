@@ -124,12 +124,6 @@ def unmanage(ask: Ask, tx: Tx) -> object:
     return None
 
 
-def migration_refused(ask: Ask, tx: Tx) -> object:
-    """No pool here can take a share from another yet."""
-    row = tx.need(ShareRow, ask.id)
-    raise Invalid(f"cannot migrate share {row.id}: no pool takes shares from another pool")
-
-
 def _resized(ask: Ask, tx: Tx, verb: str) -> tuple[ShareRow, int]:
     row = _steady(ask, tx, verb)
     if flag(ask.body.get("force")):

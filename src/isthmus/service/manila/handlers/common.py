@@ -9,11 +9,11 @@ from isthmus.model.errors import Invalid, NotFound
 from isthmus.model.names import MAX_DESCRIPTION, parse_title
 from isthmus.service.manila.ask import Ask
 from isthmus.store.records import GroupRow, GroupSnapshotRow
-from isthmus.store.rows import ShareRow, SnapshotRow
+from isthmus.store.rows import CopyRow, ShareRow, SnapshotRow
 from isthmus.store.tx import Tx
 from isthmus.wire.manila.shape import labels
 
-Shown = TypeVar("Shown", ShareRow, SnapshotRow, GroupRow, GroupSnapshotRow)
+Shown = TypeVar("Shown", ShareRow, SnapshotRow, CopyRow, GroupRow, GroupSnapshotRow)
 
 
 def first(body: Mapping[str, Any], *names: str) -> str | None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from isthmus.model.errors import Conflict, Invalid, NotFound
 from isthmus.service.domain import groups, scheduler, types
 from isthmus.service.domain import shares as domain
 from isthmus.service.domain.quotas import gib
-from isthmus.service.manila.ask import Ask, stamp
+from isthmus.service.manila.ask import MAX_LIMIT, Ask, stamp
 from isthmus.service.manila.handlers import shares
 from isthmus.service.manila.handlers.common import item, reset, single, titled, without
 from isthmus.store.query import Query
 from isthmus.store.records import GroupRow, GroupSnapshotRow, GroupTypeRow
-from isthmus.store.rows import ShareRow, TypeRow
+from isthmus.store.rows import ShareRow, SnapshotRow, TypeRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
 from isthmus.wire.manila.shape import flag, labels
@@ -227,7 +228,7 @@ def snapshots_detail(ask: Ask, tx: ReadTx) -> object:
 
 def snapshots_show(ask: Ask, tx: ReadTx) -> object:
     """One group snapshot."""
-    return {"share_group_snapshot": _snapshot(ask, tx, tx.need(GroupSnapshotRow, ask.id))}
+    return {"share_group_snapshot": _shown_snapshot(ask, tx, tx.need(GroupSnapshotRow, ask.id))}
 
 
 def snapshots_create(ask: Ask, tx: Tx) -> object:
@@ -240,13 +241,13 @@ def snapshots_create(ask: Ask, tx: Tx) -> object:
         name=body.get("name") or "",
         description=body.get("description") or "",
     )
-    return {"share_group_snapshot": _snapshot(ask, tx, row)}
+    return {"share_group_snapshot": _shown_snapshot(ask, tx, row)}
 
 
 def snapshots_update(ask: Ask, tx: Tx) -> object:
     """A group snapshot with another name or description."""
     row = tx.need(GroupSnapshotRow, ask.id)
-    return {"share_group_snapshot": _snapshot(ask, tx, tx.change(row, **titled(ask.body)))}
+    return {"share_group_snapshot": _shown_snapshot(ask, tx, tx.change(row, **titled(ask.body)))}
 
 
 def snapshots_delete(ask: Ask, tx: Tx) -> object:
@@ -336,13 +337,23 @@ def _view(ask: Ask, row: GroupRow) -> dict[str, Any]:
 def _snapshots(ask: Ask, tx: ReadTx) -> list[dict[str, Any]]:
     filters = ask.equals(("name", "name"), ("description", "description"), ("share_group_id", "group"))
     query = ask.part(ask.scope() | filters, SNAPSHOT_SORTS, holds=ask.holds(*_LIKE, since=36))
-    rows = tx.page(GroupSnapshotRow, query)
-    shown = [_snapshot(ask, tx, row) for row in rows]
-    return [one for one in shown if ask.query.get("status", one["status"]) == one["status"]]
+    wanted = ask.query.get("status")
+    if wanted is None:
+        rows = tx.page(GroupSnapshotRow, query)
+        held = groups.members_of(tx, rows)
+    else:  # a status is that of the members: what is on a page is known once they are
+        every = tx.page(GroupSnapshotRow, replace(query, limit=MAX_LIMIT, offset=0))
+        held = groups.members_of(tx, every)
+        fitting = [row for row in every if groups.snapshot_status(row, held[row.id]) == wanted]
+        rows = fitting[ask.offset : ask.offset + ask.limit]
+    return [_snapshot(ask, row, held[row.id]) for row in rows]
 
 
-def _snapshot(ask: Ask, tx: ReadTx, row: GroupSnapshotRow) -> dict[str, Any]:
-    found = groups.members(tx, row)
+def _shown_snapshot(ask: Ask, tx: ReadTx, row: GroupSnapshotRow) -> dict[str, Any]:
+    return _snapshot(ask, row, groups.members(tx, row))
+
+
+def _snapshot(ask: Ask, row: GroupSnapshotRow, found: list[SnapshotRow]) -> dict[str, Any]:
     facts = {
         "id": row.id,
         "name": row.name or None,

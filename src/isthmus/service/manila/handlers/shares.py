@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from isthmus.model.errors import Conflict, Invalid, NotFound
-from isthmus.model.names import GIB, ShareId, SnapshotId, TypeName, new_id, parse_title
+from isthmus.model.names import GIB, parse_title
 from isthmus.model.status import ShareStatus
 from isthmus.service.domain import hosts, locks, messages, rules, scheduler, types
 from isthmus.service.domain import shares as domain
@@ -15,6 +15,7 @@ from isthmus.service.manila import facts
 from isthmus.service.manila.ask import Ask
 from isthmus.service.manila.handlers.common import first
 from isthmus.store.query import Query, Value
+from isthmus.store.records import GroupRow, NetworkRow
 from isthmus.store.rows import HostRow, PoolRow, ShareRow, SnapshotRow, TypeRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila import shapes
@@ -90,6 +91,7 @@ def create(ask: Ask, tx: Tx) -> object:
     )
     zone = body.get("availability_zone") or ""
     _check_zone(tx, kind, zone)
+    _check_company(tx, kind, words)
     hints = {name: str(value) for name, value in (body.get("scheduler_hints") or {}).items()}
     wish = scheduler.wish_for(tx, kind, size, zone=zone, origin=origin, hints=hints)
     name = parse_title(body.get("name") or body.get("display_name") or "")
@@ -110,44 +112,26 @@ def place(
     snapshot: SnapshotRow | None = None,
 ) -> ShareRow:
     """A share in the pool that suits best, or in error."""
+    asked: dict[str, Any] = {
+        "project": ask.project,
+        "size": wish.size,
+        "name": name,
+        "type_name": kind.name,
+        "source_snapshot": snapshot.id if snapshot else None,
+        "public": public,
+        "words": words,
+    }
     found = scheduler.candidates(tx)
     try:
         home = scheduler.choose(found, wish).pool
     except scheduler.NoPool as error:
         if not found:
             raise
-        wanted = ShareRow(
-            id=ShareId(new_id()),
-            project=ask.project,
-            pool=found[0].pool.name,
-            type=TypeName(kind.name),
-            filesystem=kind.filesystem,
-            checksums=kind.checksums,
-            size=wish.size,
-            name=name,
-            user=words.user,
-            description=words.description,
-            group=words.group,
-            network=words.network,
-            origin_share=snapshot.share if snapshot else None,
-            origin_snapshot=SnapshotId(snapshot.id) if snapshot else None,
-        )
-        domain.check_quota(tx, f"create share {wanted.id}", wanted, kind)
-        row = domain.unplaced_share(tx, wanted, error.message)
+        row = domain.unplaced_share(tx, domain.draft_share(tx, pool=found[0].pool.name, **asked), error.message)
         detail = messages.Detail.NO_POOL
         messages.tell(tx, row, messages.Action.ALLOCATE, error.message, detail=detail, request=ask.act.request)
         return row
-    return domain.create_share(
-        tx,
-        project=ask.project,
-        pool=home.name,
-        size=wish.size,
-        name=name,
-        type_name=kind.name,
-        source_snapshot=snapshot.id if snapshot else None,
-        public=public,
-        words=words,
-    )
+    return domain.create_share(tx, pool=home.name, **asked)
 
 
 def update(ask: Ask, tx: Tx) -> object:
@@ -180,6 +164,8 @@ def force_delete(ask: Ask, tx: Tx) -> object:
     """A share begins to be removed, whatever status it shows."""
     ask.need_admin("force the deletion of a share")
     row = tx.need(ShareRow, ask.id)
+    for lock in tx.locks_of([row.id], "delete"):
+        tx.release(lock)
     remove(tx, tx.change(row, shown=""))
     return None
 
@@ -246,6 +232,22 @@ def _check_zone(tx: ReadTx, kind: TypeRow, zone: str) -> None:
         raise Invalid(
             f"Share type {kind.name} is not supported within the availability zone {zone}.",
             field="share.availability_zone",
+        )
+
+
+def _check_company(tx: ReadTx, kind: TypeRow, words: domain.Words) -> None:
+    """Raise unless the share's group and network are there, and the group takes shares of this type."""
+    if words.network and tx.get(NetworkRow, words.network) is None:
+        raise NotFound("share network", words.network)
+    if not words.group:
+        return
+    group = tx.get(GroupRow, words.group)
+    if group is None:
+        raise NotFound("share group", words.group)
+    if kind.uuid not in group.types:
+        raise Invalid(
+            f"cannot create a share of type {kind.name} in share group {group.id}: the group is of other share types",
+            field="share.share_group_id",
         )
 
 

@@ -46,7 +46,7 @@ def detail(ask: Ask, tx: ReadTx) -> object:
 
 def show(ask: Ask, tx: ReadTx) -> object:
     """One snapshot."""
-    return {"snapshot": _view(ask, tx, tx.need(SnapshotRow, ask.id))}
+    return {"snapshot": shown(ask, tx, tx.need(SnapshotRow, ask.id))}
 
 
 def create(ask: Ask, tx: Tx) -> object:
@@ -67,7 +67,7 @@ def create(ask: Ask, tx: Tx) -> object:
         user=ask.caller.user,
     )
     tx.label(row.id, labels(body.get("metadata")))
-    return {"snapshot": _view(ask, tx, row)}
+    return {"snapshot": shown(ask, tx, row)}
 
 
 def update(ask: Ask, tx: Tx) -> object:
@@ -79,7 +79,7 @@ def update(ask: Ask, tx: Tx) -> object:
         name=first(body, "display_name", "name"),
         description=first(body, "display_description", "description"),
     )
-    return {"snapshot": _view(ask, tx, row)}
+    return {"snapshot": shown(ask, tx, row)}
 
 
 def delete(ask: Ask, tx: Tx) -> object:
@@ -183,7 +183,8 @@ class Unprocessable(Invalid):
     code = "snapshots-unsupported"
 
 
-def _view(ask: Ask, tx: ReadTx, row: SnapshotRow) -> dict[str, Any]:
+def shown(ask: Ask, tx: ReadTx, row: SnapshotRow) -> dict[str, Any]:
+    """A snapshot as this version shows it."""
     return ask.show(shapes.SNAPSHOT, facts.snapshots(ask, tx, [row])[0])
 
 
