@@ -192,15 +192,18 @@ def check_idle(share: ShareRow, doing: str) -> None:
 
 def check_unused(tx: ReadTx, doing: str, share: ShareRow) -> None:
     """Raise ``Conflict`` while the share is copied, or is being made as a copy of another."""
-    rows: list[ShareRow | CopyRow] = [*tx.all(ShareRow, origin_share=share.id), *tx.all(CopyRow, share=share.id)]
-    making = [row.id for row in rows if not row.made and row.status != ShareStatus.DELETING]
-    migrating = [row for row in tx.all(CopyRow, share=share.id) if row.purpose is Purpose.MIGRATION]
-    if making or any(row.status != ShareStatus.DELETING for row in migrating):
-        cause = f"{listed('share', making)} being made as a copy of it" if making else "it is being migrated"
+    copied = [row for row in tx.all(CopyRow, share=share.id) if row.status != ShareStatus.DELETING]
+    cloned = [row for row in tx.all(ShareRow, origin_share=share.id) if row.status != ShareStatus.DELETING]
+    backups = [row.id for row in copied if not row.made]
+    making = [row.id for row in cloned if not row.made]
+    if backups or making or any(row.purpose is Purpose.MIGRATION for row in copied):
+        cause = f"{listed('share', making)} being made as a copy of it" if making else "it is being backed up"
+        if any(row.purpose is Purpose.MIGRATION for row in copied):
+            cause = "it is being migrated"
         raise Conflict(
             f"cannot {doing}: {cause}: wait until that is done, or cancel it",
             code="copies-in-the-making",
-            detail={"copies": len(making)},
+            detail={"copies": len(making) + len(backups)},
         )
 
 

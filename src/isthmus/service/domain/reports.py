@@ -215,7 +215,9 @@ def _snapshot(tx: Tx, snapshot: SnapshotRow, look: _Look, homes: Mapping[ShareId
                 tx.move(snapshot, SnapshotStatus.GONE)
                 if snapshot.group_snapshot:
                     groups.settle(tx, snapshot.group_snapshot)
-            elif snapshot.status == SnapshotStatus.AVAILABLE:
+            elif snapshot.status == SnapshotStatus.AVAILABLE or (
+                snapshot.made and snapshot.status == SnapshotStatus.CREATING  # one that was to be found there
+            ):
                 tx.move(snapshot, SnapshotStatus.ERROR, _MISSING, "missing")
         return False
     phase, reason, code = _said(seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isthmus.model.errors import Conflict, Invalid, NotFound
-from isthmus.model.names import MAX_DESCRIPTION, SnapshotId, parse_title, parse_uuid
+from isthmus.model.names import MAX_DESCRIPTION, SnapshotId, parse_project, parse_title, parse_uuid
 from isthmus.model.status import SnapshotStatus
 from isthmus.service.domain import copies, scheduler, types
 from isthmus.service.domain.pools import DEFAULT_TYPE
@@ -68,7 +68,8 @@ def progress(ask: Ask, tx: ReadTx) -> object:
 
 
 def manage_share(ask: Ask, tx: Tx) -> object:
-    """A volume that lies in a pool becomes a share of the caller's project."""
+    """A volume that lies in a pool becomes a share of the caller's project, or of that which ``driver_options`` name:
+    an operator of the whole system acts for none."""
     body = ask.body
     if str(body["protocol"]).upper() not in shares.PROTOCOLS:
         raise Invalid(f"cannot manage a share by this protocol: {', '.join(shares.PROTOCOLS)}", field="share.protocol")
@@ -79,7 +80,7 @@ def manage_share(ask: Ask, tx: Tx) -> object:
         pool=home.pool,
         volume=_volume(body["export_path"]),
         kind=kind,
-        project=ask.project,
+        project=_owner(ask),
         name=first(body, "display_name", "name") or "",
         description=first(body, "display_description", "description") or "",
         user=ask.caller.user,
@@ -120,6 +121,15 @@ def manage_snapshot(ask: Ask, tx: Tx) -> object:
     tx.label(row.id, labels(body.get("metadata")))
     tx.wake(tx.need(PoolRow, share.pool).host)
     return {"snapshot": snapshots.shown(ask, tx, row)}
+
+
+def _owner(ask: Ask) -> str:
+    options = ask.body.get("driver_options") or {}
+    if extra := sorted(set(options) - {"project_id"}):
+        raise Invalid(
+            f"cannot use the driver option {ascii(extra[0])[:60]}: there is project_id", field="driver_options"
+        )
+    return parse_project(str(options["project_id"])) if "project_id" in options else ask.project
 
 
 def _share(ask: Ask, tx: ReadTx) -> ShareRow:
