@@ -29,6 +29,7 @@ from bench.figures import Figure
 from bench.gateways import crowd, gateway
 from bench.identity import grants, tokens
 from bench.machine import busy, facts, load
+from bench.manila import manila
 from bench.nfs import nfs
 from bench.plot import plot
 from bench.shares import shares, snapshots
@@ -71,6 +72,7 @@ PARTS: Mapping[str, Callable[[Run], Awaitable[list[Figure]]]] = {
     "nfs": nfs,
     "grants": grants,
     "tokens": tokens,
+    "manila": manila,
     "storage": volumes,
 }
 SLOW = ("storage",)
@@ -149,7 +151,8 @@ def _verdict(figure: Document) -> str:
     if figure["met"] is None:
         return str(figure["note"])
     goal = ", ".join(f"{name} <= {most:g}" for name, most in figure["goal"].items())
-    return f"{'[green]met[/]' if figure['met'] else '[bold red]MISSED[/]'}: {goal}"
+    verdict = f"{'[green]met[/]' if figure['met'] else '[bold red]MISSED[/]'}: {goal}"
+    return f"{verdict} ({figure['note']})" if figure["note"] else verdict
 
 
 def _number(value: float) -> str:

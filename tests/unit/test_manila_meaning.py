@@ -55,6 +55,14 @@ async def client(store: Store) -> AsyncIterator[Client]:
         yield made
 
 
+async def test_an_operator_of_all_names_the_owner_in_the_url(client: Client, store: Store) -> None:
+    body = {"share": {"share_proto": "NFS", "size": 1}}
+    assert "/v2/PROJECT" in await client.refused(400, "POST", "/shares", body, caller="operator")
+    made = await client.do("POST", "/acme/shares", body, caller="operator")
+    assert made["share"]["project_id"] == "acme"
+    await client.refused(400, "POST", "/acme/shares", body, caller="other project")
+
+
 async def available(client: Client, store: Store, **wanted: Any) -> str:
     """The id of a share that is there."""
     made = await client.share(**wanted)

@@ -148,7 +148,7 @@ class Manila:
             reach = self._policy.admit(route, caller, {})
             inner = check(route.body, known.minor, body) if route.body is not None else None
             query = _query(known.scope)
-            ask = Ask(act, known.minor, reach, names, query, inner, base, known.root, self._gateway, self._seal)
+            ask = Ask(act, known.minor, reach, names, query, inner, base, known.root, self._gateway, self._seal, prefix)
             return route.status, await self._do(route, ask)
         except Unavailable:
             raise

@@ -13,7 +13,7 @@ import msgspec
 
 from isthmus.model.caller import Caller
 from isthmus.model.errors import Forbidden, Invalid
-from isthmus.model.names import ProjectId
+from isthmus.model.names import ProjectId, parse_project
 from isthmus.service.act import Act
 from isthmus.service.seal import Seal
 from isthmus.store.query import Query, Value
@@ -39,6 +39,7 @@ class Ask:
     root: str
     gateway: str
     seal: Seal
+    prefix: str = ""
 
     @property
     def caller(self) -> Caller:
@@ -62,10 +63,16 @@ class Ask:
 
     @property
     def project(self) -> ProjectId:
-        """The project that new objects belong to. Raises ``Invalid`` for a caller who acts for none."""
-        if self.caller.project is None:
-            raise Invalid("cannot tell whose it is: take a token for a project", field="project_id")
-        return self.caller.project
+        """The project that new objects belong to: the caller's, or, for an operator of the whole system, that of the
+        URL. Raises ``Invalid`` if there is none."""
+        if self.caller.project is not None:
+            return self.caller.project
+        if self.admin and self.prefix:
+            return parse_project(self.prefix)
+        raise Invalid(
+            "cannot tell whose it is: take a token for a project, or name it in the URL: /v2/PROJECT/...",
+            field="project_id",
+        )
 
     def need_admin(self, what: str) -> None:
         """Raise ``Forbidden`` unless an operator asks."""
