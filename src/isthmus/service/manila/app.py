@@ -21,7 +21,7 @@ from isthmus.model.names import MIB, new_id
 from isthmus.service.act import Act
 from isthmus.service.faults import TooLarge, UnreadableType
 from isthmus.service.identity.base import Voucher, headers_of, presented_by
-from isthmus.service.manila import faults
+from isthmus.service.manila import faults, openapi
 from isthmus.service.manila.ask import Ask
 from isthmus.service.manila.router import NoSuchPath, Route, Router, choose
 from isthmus.service.manila.routes import ROUTES
@@ -123,8 +123,8 @@ class Manila:
         if "\0" in known.scope["path"]:
             raise NoSuchPath("The resource could not be found.")
         parts = [part for part in known.scope["path"].split("/") if part][1:]
-        if not parts:
-            return 200, version.documents(known.root)
+        if parts in ([], [openapi.PATH]):
+            return 200, _about(known, bool(parts))
         prefix = ""
         if not self._router.knows(parts[0]) and len(parts) > 1:
             prefix, parts = parts[0], parts[1:]
@@ -163,6 +163,14 @@ class Manila:
         if route.writes:
             return await self._service.write(lambda tx: route.handler(ask, tx), reach, ask.act)
         return await self._service.read(lambda tx: route.handler(ask, tx), reach)
+
+
+def _about(known: _Request, described: bool) -> dict[str, Any]:
+    """What everybody may read: which versions there are, or the OpenAPI document of one, the newest if none is asked
+    for."""
+    if not described:
+        return version.documents(known.root)
+    return openapi.document(known.minor if version.HEADER in known.headers else version.MAX)
 
 
 def _host(headers: Headers, scope: Scope) -> str:

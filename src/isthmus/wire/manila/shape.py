@@ -96,6 +96,14 @@ class Body:
         return tuple(part.name for part in self.parts if not part.since <= minor <= part.until)
 
 
+_WORDS = ("true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n")
+
+
+def _any_case(word: str) -> str:
+    """A pattern for the word, in every dialect of regular expressions."""
+    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
+
+
 TEXT: Schema = {"type": "string", "maxLength": 255}
 TEXT_OR_NONE: Schema = {"type": ["string", "null"], "maxLength": 255}
 LONG: Schema = {"type": ["string", "null"], "maxLength": 1023}
@@ -104,7 +112,7 @@ UUID_OR_NONE: Schema = {"type": ["string", "null"], "maxLength": 64}
 FLAG: Schema = {
     "oneOf": [
         {"type": "boolean"},
-        {"type": "string", "pattern": "^(?i:true|false|1|0|yes|no|on|off|t|f|y|n)$"},
+        {"type": "string", "pattern": f"^({'|'.join(map(_any_case, _WORDS))})$"},
         {"type": "integer", "minimum": 0, "maximum": 1},
     ]
 }
