@@ -189,11 +189,14 @@ class Site:
     async def take_down(self) -> None:
         """Everything that the API knows is gone, in the order that it asks for."""
         for noun in ("attachments", "snapshots", "shares"):
-            for item in (await self.call("GET", noun))["items"]:
-                with contextlib.suppress(SiteError):
-                    await self.call("DELETE", f"{noun}/{item['id']}")
-            for item in (await self.call("GET", noun))["items"]:
-                await self.settled(f"{noun}/{item['id']}")
+            before = None
+            while (items := (await self.call("GET", noun))["items"]) and items != before:
+                for item in items:
+                    with contextlib.suppress(SiteError):
+                        await self.call("DELETE", f"{noun}/{item['id']}")
+                for item in items:
+                    await self.settled(f"{noun}/{item['id']}")
+                before = items
         for guest in (await self.call("GET", "guests"))["items"]:
             await self.call("DELETE", f"guests/{guest['id']}")
         for pool in (await self.call("GET", "pools"))["items"]:

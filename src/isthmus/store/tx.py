@@ -6,6 +6,8 @@ import datetime
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cache
+from operator import itemgetter
 from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
@@ -366,8 +368,15 @@ class Tx(ReadTx):
 
 
 def _made(kind: Callable[..., Value], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Value]:
-    # Documents are made of thousands of rows: a mapping per row, as SQLAlchemy has them, takes twice the time.
-    return [kind(**dict(zip(names, row, strict=True))) for row in rows]
+    # Documents are made of thousands of rows: a mapping per row, as SQLAlchemy has them, takes three times as long.
+    take = _arranged(kind, tuple(names))
+    return [kind(*take(row)) for row in rows]
+
+
+@cache
+def _arranged(kind: Callable[..., Any], names: tuple[str, ...]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Puts the columns of these names into the order of the fields."""
+    return itemgetter(*(names.index(field.name) for field in fields(kind)))  # type: ignore[arg-type]
 
 
 def _key(table: sa.Table) -> sa.Column[Any]:

@@ -200,7 +200,7 @@ class Ask:
 
 def stamp(time: datetime.datetime | None) -> str | None:
     """A time as the API writes it: UTC, without saying so."""
-    return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return None if time is None else time.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def _encoded(pairs: Iterable[tuple[str, str]]) -> str:

@@ -71,6 +71,7 @@ class Around:
     tx: ReadTx
     kinds: dict[str, TypeRow] = field(default_factory=dict)
     pools: dict[str, tuple[PoolRow, HostRow]] = field(default_factory=dict)
+    able: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
     def kind(self, name: str) -> TypeRow:
         """The share type of this name."""
@@ -91,8 +92,11 @@ class Around:
 
     def can(self, row: ShareRow, spec: str) -> bool:
         """Whether the share has the power of this spec: its type promises it, and its pool keeps it."""
-        power = types.POWERS.get(spec)
-        return power is not None and types.has(self.kind(row.type), spec) and power in self.powers(row)
+        key = (spec, row.type, row.pool, row.filesystem)
+        if key not in self.able:
+            power = types.POWERS.get(spec)
+            self.able[key] = power is not None and types.has(self.kind(row.type), spec) and power in self.powers(row)
+        return self.able[key]
 
 
 def shares(ask: Ask, tx: ReadTx, rows: Sequence[ShareRow], around: Around | None = None) -> list[dict[str, Any]]:
