@@ -21,6 +21,7 @@ from isthmus.model.status import ShareStatus
 from isthmus.service.domain.shares import create_share
 from isthmus.store import Changed, Store, Tx, migrations
 from isthmus.store.columns import METADATA
+from isthmus.store.query import Query
 from isthmus.store.rows import (
     AttachmentRow,
     GuestRow,
@@ -217,6 +218,17 @@ class StoreContract(Opened):
             assert tx.all(ShareRow, name="1") == [share for share in shares if share.name == "1"]
             assert tx.all(ShareRow, id=[shares[2].id, shares[7].id]) == [shares[2], shares[7]]
             assert tx.all(ShareRow, id=[]) == []
+
+    def test_any_number_of_keys_is_looked_for_at_once(self, peopled: Store) -> None:
+        """More than a statement may have parameters (32,766 of SQLite, 65,535 of PostgreSQL)."""
+        with peopled.write() as tx:
+            share = tx.add(blank_share())
+            tx.label(share.id, {"a": "'b\"\\"})
+        wanted = [*(str(number) for number in range(70_000)), share.id]
+        with peopled.read() as tx:
+            assert tx.all(ShareRow, id=wanted) == [share]
+            assert tx.page(ShareRow, Query(equal={"id": wanted, "status": ["creating", "error"]})) == [share]
+            assert tx.labels(wanted) == {share.id: {"a": "'b\"\\"}}
 
     def test_a_reader_sees_one_moment(self, peopled: Store) -> None:
         with peopled.read() as reader:

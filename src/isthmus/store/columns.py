@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from isthmus.model.share import Filesystem, Power
 from isthmus.store import rows
+
+
+class _Items(FunctionElement[str]):
+    """The texts of a JSON list, as rows."""
+
+    name = "items"
+    inherit_cache = True
+
+
+@compiles(_Items, "sqlite")
+def _items_sqlite(element: _Items, compiler: sa.Compiled, **more: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(element.clauses, **more)}))"  # noqa: S608 - a placeholder
+
+
+@compiles(_Items, "postgresql")
+def _items_postgresql(element: _Items, compiler: sa.Compiled, **more: Any) -> str:
+    return f"(SELECT jsonb_array_elements_text(CAST({compiler.process(element.clauses, **more)} AS JSONB)))"
+
+
+def among(column: sa.ColumnElement[Any], values: Iterable[object]) -> sa.ColumnElement[bool]:
+    """The column is one of these texts, however many: they travel as one parameter. A parameter each is another
+    statement for every number of them, which the database's driver keeps, and thirty thousand are too many."""
+    return column.op("IN", is_comparison=True)(_Items(sa.literal(json.dumps([str(value) for value in values]))))
+
 
 # Names of constraints that both databases share, so that a migration can speak of them.
 METADATA = sa.MetaData(

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from isthmus.store.columns import among
 from isthmus.store.record_tables import LABELS
 
 Value = str | bool | int | Sequence[str] | None
@@ -65,4 +66,4 @@ def ordered(table: sa.Table, query: Query) -> list[sa.ColumnElement[Any]]:
 def _equals(column: sa.Column[Any], value: Value) -> sa.ColumnElement[bool]:
     if value is None or isinstance(value, str | bool | int):
         return column == value
-    return column.in_(value)
+    return among(column, value)

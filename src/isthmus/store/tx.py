@@ -16,6 +16,7 @@ from isthmus.model.errors import Conflict, NotFound
 from isthmus.model.names import HostName
 from isthmus.model.status import Status, check_move
 from isthmus.store import prepared, record_tables, schema
+from isthmus.store.columns import among
 from isthmus.store.query import Query, narrowed, ordered
 from isthmus.store.reach import EVERYTHING, Reach, owned_by
 from isthmus.store.records import LockRow
@@ -134,7 +135,7 @@ class ReadTx:
         table = record_tables.LABELS
         found: dict[str, dict[str, str]] = {}
         if owners:
-            query = sa.select(table.c.owner, table.c.name, table.c.value).where(table.c.owner.in_(owners))
+            query = sa.select(table.c.owner, table.c.name, table.c.value).where(among(table.c.owner, owners))
             for owner, name, value in self._connection.execute(query.order_by(table.c.owner, table.c.name)):
                 found.setdefault(owner, {})[name] = value
         return found
@@ -147,7 +148,7 @@ class ReadTx:
     def locks_of(self, resources: Sequence[str], action: str) -> list[LockRow]:
         """The locks on these objects, whose rows the caller has loaded: also those that other projects placed."""
         table = record_tables.LOCKS
-        query = sa.select(table).where(table.c.resource.in_(resources), table.c.action == action)
+        query = sa.select(table).where(among(table.c.resource, resources), table.c.action == action)
         return self._rows(LockRow, query.order_by(table.c.created_at, table.c.id)) if resources else []
 
     def promised(self, pool: str) -> int:
@@ -287,7 +288,7 @@ class Tx(ReadTx):
         """The object has no metadata of these names any more; without names, none at all."""
         table = record_tables.LABELS
         gone = sa.delete(table).where(table.c.owner == owner)
-        self._connection.execute(gone if names is None else gone.where(table.c.name.in_(names)))
+        self._connection.execute(gone if names is None else gone.where(among(table.c.name, names)))
 
     def release(self, lock: LockRow) -> None:
         """The lock is no longer in the database, whoever placed it: the caller may let go what it is on."""
@@ -385,7 +386,7 @@ def _key(table: sa.Table) -> sa.Column[Any]:
 
 def _equal(table: sa.Table, equal: dict[str, Any]) -> list[sa.ColumnElement[bool]]:
     return [
-        table.c[name] == value if value is None or isinstance(value, str) else table.c[name].in_(value)
+        table.c[name] == value if value is None or isinstance(value, str) else among(table.c[name], value)
         for name, value in equal.items()
     ]
 
