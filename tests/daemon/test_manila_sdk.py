@@ -23,6 +23,11 @@ REFUSED = {
     "resync_share_replica": "there is none",
 }
 """Methods that are answered with a refusal, and why."""
+MISREAD = {
+    "share_transfers": "answered; openstacksdk 4 does not look below `transfers`, where Manila has them",
+    "find_share_transfer": "finds none, for the same reason",
+}
+"""Methods that misread what any server of this API answers."""
 
 BEGIN = """
 import inspect
@@ -120,8 +125,8 @@ said["lock"] = sfs.get_resource_lock(lock.id).lock_reason
 sfs.delete_resource_lock(lock.id)
 
 offer = sfs.create_share_transfer(share_id=share.id, name="gift")
-said["transfers"] = [one.id for one in sfs.share_transfers()] == [offer.id]
-said["transfer"] = [sfs.get_share_transfer(offer.id).name, sfs.find_share_transfer("gift").id == offer.id]
+said["transfers"] = [one.to_dict()["name"] for one in sfs.share_transfers()]
+said["transfer"] = [sfs.get_share_transfer(offer.id).name, sfs.find_share_transfer("gift")]
 sfs.delete_share_transfers(offer)
 offer = sfs.create_share_transfer(share_id=share.id)
 sfs.accept_share_transfer(offer.id, auth_key=offer.auth_key)
@@ -179,7 +184,7 @@ said["share"], said["member"] = share.id, [member.id, group.id]
 """
 OPERATOR = """
 share = sfs.get_share(SHARE)
-said["pools"] = [one.name for one in sfs.storage_pools()]
+said["pools"] = [one.name.partition("@")[2] for one in sfs.storage_pools()]
 (service,) = [one for one in sfs.services() if one.binary == "manila-share"]
 sfs.disable_service(service, service.host, service.binary)
 sfs.enable_service(service, service.host, service.binary)
@@ -246,7 +251,7 @@ def table(methods: list[str]) -> str:
         "|---|---|",
     ]
     for name in methods:
-        here = f"answered with a refusal: {REFUSED[name]}" if name in REFUSED else "works"
+        here = f"answered with a refusal: {REFUSED[name]}" if name in REFUSED else MISREAD.get(name, "works")
         lines.append(f"| `{name}` | {here} |")
     return "\n".join(lines) + "\n"
 
@@ -292,8 +297,8 @@ TENANT_SAID: dict[str, Any] = {
     "snapshot metadata": [{"a": "b"}, {"a": "b"}],
     "locks": True,
     "lock": "why not",
-    "transfers": True,
-    "transfer": ["gift", True],
+    "transfers": [None],
+    "transfer": ["gift", None],
     "networks": ["net"],
     "network": "d",
     "subnets": [True],
@@ -312,7 +317,7 @@ TENANT_SAID: dict[str, Any] = {
     "message": True,
 }
 OPERATOR_SAID: dict[str, Any] = {
-    "pools": [],
+    "pools": ["local#pool"],
     "class": 50,
     "instances": True,
     "instance": "available",
