@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 
 from isthmus.model.desired import Condition, Phase, ShareReport
-from isthmus.model.names import GIB, PoolName, ShareId, new_id
+from isthmus.model.errors import Conflict
+from isthmus.model.names import GIB, PoolName, ProjectId, ShareId, new_id
 from isthmus.model.share import Filesystem, Fill, ShareGone, ShareSpec
 from isthmus.model.status import AttachmentStatus
 from isthmus.service.domain.attachments import attach
 from isthmus.service.domain.hosts import register_host
 from isthmus.service.domain.pools import register_pool, register_type, update_pool
 from isthmus.service.domain.shares import create_share
+from isthmus.service.domain.snapshots import create_snapshot
 from isthmus.store import Store
+from isthmus.store.reach import Reach
 from isthmus.store.rows import AttachmentRow, CopyRow, ShareRow
 from tests import service_kit as kit
 from tests.manila_kit import Client, manila_over
@@ -76,6 +79,13 @@ async def share(client: Client, store: Store, **wanted: Any) -> str:
     made = await client.share(**{"scheduler_hints": {"only_host": "h1@local#p1"}, **wanted})
     well(store)
     return str(made["id"])
+
+
+def fail(store: Store, key: str) -> None:
+    """The host cannot do what was asked of the share; its copies are fine."""
+    failed = ShareReport(Condition(Phase.FAILED, "cannot copy: no", "no"), size=GIB)
+    fine = {copy.volume: ShareReport(Condition(Phase.PRESENT), size=GIB, generation=1) for copy in copies(store)}
+    report(store, shares={**fine, ShareId(key): failed})
 
 
 def spec_of(store: Store, volume: str) -> ShareSpec:
@@ -221,6 +231,13 @@ class TestMigration:
         await refused(403, "snapshot")
         assert copies(store) == []
 
+    async def test_what_would_not_come_along_is_not_made_meanwhile(self, client: Client, store: Store) -> None:
+        """By Isthmus's own API, which does not go by what a share shows."""
+        key = await share(client, store)
+        await migrate(client, key)
+        with store.write() as tx, pytest.raises(Conflict, match="being migrated"):
+            create_snapshot(tx, share=key)
+
     async def test_another_type_is_another_file_system(self, client: Client, store: Store) -> None:
         made = await client.do(
             "POST",
@@ -275,6 +292,8 @@ class TestBackups:
         (copy,) = copies(store)
         assert spec_of(store, key).fill == Fill(copy.volume, OTHER, 1)
         await client.refused(409, "DELETE", f"/share-backups/{backup}")
+        fail(store, key)
+        assert (await client.get(f"/shares/{key}"))["share"]["status"] == "backup_restoring_error"
         well(store)
         shown = (await client.get(f"/shares/{key}"))["share"]
         assert (shown["status"], shown["source_backup_id"]) == ("available", backup)
@@ -294,6 +313,14 @@ class TestBackups:
         await client.do("POST", path, {"restore": other})
         well(store)
         assert (await client.get(f"/shares/{other}"))["share"]["source_backup_id"] == backup
+
+    async def test_a_share_that_cannot_be_restored_may_go(self, client: Client, store: Store) -> None:
+        key = await share(client, store)
+        backup = await self.made(client, store, key)
+        await client.do("POST", f"/share-backups/{backup}/action", {"restore": None})
+        fail(store, key)
+        await client.do("DELETE", f"/shares/{key}")
+        assert (await client.get(f"/share-backups/{backup}"))["share_backup"]["status"] == "available"
 
     async def test_quotas_count_them(self, client: Client, store: Store) -> None:
         key = await share(client, store)
@@ -378,8 +405,25 @@ class TestManaging:
     async def test_nobody_gets_what_was_left_by_its_id(self, client: Client, store: Store) -> None:
         """Whoever once knew the id of a share could else ask for a new one by it, and find the old data there."""
         key = await self.left(client, store)
-        with store.write() as tx, pytest.raises(Exception, match="a volume has it"):
+        with store.write() as tx, pytest.raises(Conflict, match="a volume has it"):
             create_share(tx, project="other", pool=kit.POOL, size=GIB, share_id=key)
+
+    async def test_nobody_gets_a_volume_that_has_another_name_than_its_share(
+        self, client: Client, store: Store
+    ) -> None:
+        key = await share(client, store)
+        await migrate(client, key)
+        (copy,) = copies(store)
+        others = Reach(ProjectId("other"))
+        for _ in range(2):  # of a copy, then of a share that was migrated
+            with store.write(others) as tx, pytest.raises(Conflict, match="a volume has it"):
+                create_share(tx, project="other", pool=kit.POOL, size=GIB, share_id=copy.volume)
+            well(store)
+            if copies(store):
+                await act(client, key, "migration_complete")
+                well(store)
+                well(store)
+        assert row_of(store, key).volume == copy.volume
 
     async def test_a_snapshot_that_was_left_is_found_again(self, client: Client, store: Store) -> None:
         key = await share(client, store)

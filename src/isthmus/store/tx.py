@@ -151,6 +151,12 @@ class ReadTx:
         query = sa.select(table).where(among(table.c.resource, resources), table.c.action == action)
         return self._rows(LockRow, query.order_by(table.c.created_at, table.c.id)) if resources else []
 
+    def is_volume(self, volume: str) -> bool:
+        """Whether a share or a copy, whosever it is, has its files in a volume of this id."""
+        tables = (schema.SHARES, schema.COPIES)
+        asked = (sa.select(table.c.volume).where(table.c.volume == volume).limit(1) for table in tables)
+        return any(self._connection.execute(one).first() is not None for one in asked)
+
     def promised(self, pool: str) -> int:
         """Bytes that the pool's shares and copies may come to hold. A share that has not shrunk yet counts as large as
         it is."""

@@ -98,10 +98,11 @@ def migrate(tx: Tx, share: ShareRow, target: PoolRow, kind: TypeRow) -> CopyRow:
     check_idle(share, doing)
     if target.name == share.pool:
         raise Conflict(f"cannot {doing}: it is there", code="same-pool")
-    snapshots = [row.id for row in tx.all(SnapshotRow, share=share.id)]
-    if snapshots or share.group:
-        cause = f"it has {listed('snapshot', snapshots)}" if snapshots else f"it is in share group {share.group}"
-        raise Conflict(f"cannot {doing}: {cause}, which would not come along", code="share-in-use")
+    check_no_snapshots(tx, doing, share)
+    if share.group:
+        raise Conflict(
+            f"cannot {doing}: it is in share group {share.group}: which stays where it is", code="share-in-use"
+        )
     check_unused(tx, doing, share)
     copy = _begin(tx, _copy(share, target, kind, Purpose.MIGRATION), target, doing)
     tx.change(share, shown=MIGRATING, task="data_copying_in_progress")
@@ -122,6 +123,7 @@ def complete(tx: Tx, share: ShareRow) -> None:
     if copy.status != ShareStatus.AVAILABLE or copy.is_final:
         now = "being completed" if copy.is_final else f"still being copied ({progress(copy, share)} %)"
         raise Conflict(f"cannot complete the migration of share {share.id}: it is {now}", code="illegal-status")
+    check_no_snapshots(tx, f"complete the migration of share {share.id}", share)
     tx.want(tx.change(copy, rounds=copy.rounds + 1))
     tx.change(share, task="migration_completing")
     for row in tx.all(AttachmentRow, share=share.id):
@@ -175,8 +177,8 @@ def failed(tx: Tx, copy: CopyRow, reason: str) -> None:
 
 
 def restored(tx: Tx, share: ShareRow) -> None:
-    """The share has the files of the backup that it was filled from, which can be used again."""
-    for copy in tx.all(CopyRow, volume=share.fill_from or ""):
+    """The backup that the share was filled from, if any, is not needed for that any more and can be used again."""
+    for copy in tx.all(CopyRow, volume=share.fill_from) if share.fill_from else []:
         if copy.shown == RESTORING:
             tx.change(copy, shown="")
 
@@ -187,6 +189,25 @@ def check_idle(share: ShareRow, doing: str) -> None:
         now = "in the recycle bin" if share.deleted_until else share.shown or share.status
         raise Conflict(
             f"cannot {doing}: it is {now}", code="illegal-status", detail={"share": share.id, "status": str(now)}
+        )
+
+
+def check_no_snapshots(tx: ReadTx, doing: str, share: ShareRow) -> None:
+    """Raise ``Conflict`` if the share has snapshots: they are in its volume, and would go with it."""
+    snapshots = [row.id for row in tx.all(SnapshotRow, share=share.id)]
+    if snapshots:
+        raise Conflict(
+            f"cannot {doing}: it has {listed('snapshot', snapshots)}, which would not come along: delete these first",
+            code="share-in-use",
+        )
+
+
+def check_stays(tx: ReadTx, doing: str, share: ShareRow) -> None:
+    """Raise ``Conflict`` while the share is migrated: what is made in its volume would not come along."""
+    copied = tx.all(CopyRow, share=share.id)
+    if any(row.purpose is Purpose.MIGRATION and row.status != ShareStatus.DELETING for row in copied):
+        raise Conflict(
+            f"cannot {doing}: it is being migrated: wait until that is done, or cancel it", code="copies-in-the-making"
         )
 
 
@@ -224,7 +245,7 @@ def check_unread(tx: ReadTx, doing: str, snapshot: SnapshotRow) -> None:
 
 def check_free(tx: ReadTx, volume: str) -> None:
     """Raise ``Conflict`` if a volume has, or had and left, this id: whoever has the id has the data."""
-    if _is_volume(tx, volume) or tx.get(LeftRow, volume):
+    if tx.is_volume(volume) or tx.get(LeftRow, volume):
         raise Conflict(f"cannot use the id {volume}: a volume has it", code="id-taken", detail={"volume": volume})
 
 
@@ -244,7 +265,7 @@ def adopt(
     ``Conflict`` for one that is known, ``Unavailable``."""
     doing = f"manage volume {volume} of pool {pool.name}"
     pools.check_reported(pool, doing)
-    if tx.get(ShareRow, volume) or _is_volume(tx, volume):
+    if tx.get(ShareRow, volume) or tx.is_volume(volume):
         raise Conflict(f"cannot {doing}: it is a share already, or a copy of one", code="id-taken")
     left = tx.get(LeftRow, volume)
     if left is not None:
@@ -269,10 +290,6 @@ def adopt(
     )
     tx.wake(pool.host)
     return share
-
-
-def _is_volume(tx: ReadTx, volume: str) -> bool:
-    return bool(tx.all(ShareRow, volume=volume)) or bool(tx.all(CopyRow, volume=volume))
 
 
 def _copy(share: ShareRow, pool: PoolRow, kind: TypeRow, purpose: Purpose) -> CopyRow:

@@ -192,6 +192,7 @@ def delete_share(tx: Tx, share_id: str) -> ShareRow:
         _leave(tx, share)
         return share
     tx.unlabel(share.id)
+    copies.restored(tx, share)
     if not share.placed:
         return tx.move(tx.move(share, ShareStatus.DELETING), ShareStatus.GONE)
     home = tx.need(PoolRow, share.pool)
@@ -244,6 +245,7 @@ def revert_share(tx: Tx, share_id: str, snapshot_id: str) -> ShareRow:
     home = tx.need(PoolRow, share.pool)
     _check_steady(share, doing)
     pools.check_power(home, share.filesystem, Power.REVERT, doing)
+    copies.restored(tx, share)
     share = tx.move(share, ShareStatus.REVERTING)
     share = tx.want(share, revert_to=snapshot.id, reverts=share.reverts + 1, fill_from=None, fill_pool=None)
     tx.wake(home.host)

@@ -42,6 +42,7 @@ def create_snapshot(
             code="illegal-status",
             detail={"share": subject.id, "status": str(subject.status)},
         )
+    copies.check_stays(tx, doing, subject)
     home = tx.need(PoolRow, subject.pool)
     pools.check_power(home, subject.filesystem, Power.SNAPSHOT, doing)
     quotas.check(tx, doing, subject.project, user=user, snapshots=1, snapshot_gigabytes=quotas.gib(subject.size))
