@@ -231,6 +231,22 @@ class TestMigration:
         await refused(403, "snapshot")
         assert copies(store) == []
 
+    async def test_one_that_cannot_be_completed_is_cancelled(self, client: Client, store: Store) -> None:
+        key = await share(client, store)
+        await migrate(client, key)
+        well(store)
+        await act(client, key, "migration_complete")
+        assert spec_of(store, key).frozen
+        (copy,) = copies(store)
+        full = ShareReport(
+            Condition(Phase.FAILED, "cannot copy: it is full", "clone-too-small"), size=GIB, generation=1
+        )
+        report(store, shares={copy.volume: full, ShareId(key): ShareReport(Condition(Phase.PRESENT), size=GIB)})
+        await act(client, key, "migration_cancel")
+        assert not spec_of(store, key).frozen
+        assert (await client.get(f"/shares/{key}"))["share"]["status"] == "available"
+        assert kit.desired(store).doomed_shares == (ShareGone(copy.volume, OTHER),)
+
     async def test_what_would_not_come_along_is_not_made_meanwhile(self, client: Client, store: Store) -> None:
         """By Isthmus's own API, which does not go by what a share shows."""
         key = await share(client, store)

@@ -101,7 +101,7 @@ def migrate(tx: Tx, share: ShareRow, target: PoolRow, kind: TypeRow) -> CopyRow:
     check_no_snapshots(tx, doing, share)
     if share.group:
         raise Conflict(
-            f"cannot {doing}: it is in share group {share.group}: which stays where it is", code="share-in-use"
+            f"cannot {doing}: it is in share group {share.group}, which stays where it is", code="share-in-use"
         )
     check_unused(tx, doing, share)
     copy = _begin(tx, _copy(share, target, kind, Purpose.MIGRATION), target, doing)
@@ -132,9 +132,10 @@ def complete(tx: Tx, share: ShareRow) -> None:
 
 
 def cancel(tx: Tx, share: ShareRow) -> None:
-    """The share stays where it is. Raises ``Conflict`` once it is being completed."""
+    """The share stays where it is. Raises ``Conflict`` once it is being completed, unless that fails: nobody has written
+    to the share since, so it is whole until the copy is in its place."""
     copy = migration_of(tx, share)
-    if copy.is_final:
+    if copy.is_final and copy.status != ShareStatus.ERROR:
         raise Conflict(f"cannot cancel the migration of share {share.id}: it is being completed", code="illegal-status")
     _let_go(tx, copy, MIGRATING, task="migration_cancelled")
 
