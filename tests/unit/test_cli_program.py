@@ -132,6 +132,7 @@ def share_view(*, status: str = "available", **fields: Any) -> ShareView:
     """A share."""
     base: dict[str, Any] = {
         "id": "abcd0000-0000-4000-8000-000000000001",
+        "volume": "abcd0000-0000-4000-8000-000000000001",
         "project": "acme",
         "name": "photos",
         "pool": "p1",

@@ -38,6 +38,7 @@ FIELDS: Columns[ShareView] = (
     Column("host", lambda share: share.host),
     Column("public", lambda share: "yes" if share.public else "no"),
     Column("filesystem", lambda share: share.filesystem + (", checksums" if share.checksums else "")),
+    Column("volume", lambda share: share.volume),
     Column("copy of share", lambda share: share.source_share or ""),
     Column("copy of snapshot", lambda share: share.source_snapshot or ""),
     Column("created", lambda share: when(share.created_at)),

@@ -76,6 +76,7 @@ class Views:
             self._pool_hosts[row.pool] = self._tx.need(PoolRow, row.pool).host
         return api.ShareView(
             id=row.id,
+            volume=row.volume_id,
             project=row.project,
             name=row.name,
             pool=row.pool,

@@ -240,9 +240,11 @@ class TypeView(_Answer):
 
 class ShareView(_Answer):
     """A share. ``size`` is what should be, ``used`` what it takes of its pool. ``reason`` explains the status, ``code``
-    is the slug of the error behind it."""
+    is the slug of the error behind it. ``volume``: what its pool and its host's mounts call it by: its id, until it is
+    migrated."""
 
     id: Uuid
+    volume: Uuid
     project: str
     name: str
     pool: str

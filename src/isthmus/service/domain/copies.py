@@ -132,8 +132,8 @@ def complete(tx: Tx, share: ShareRow) -> None:
 
 
 def cancel(tx: Tx, share: ShareRow) -> None:
-    """The share stays where it is. Raises ``Conflict`` once it is being completed, unless that fails: nobody has written
-    to the share since, so it is whole until the copy is in its place."""
+    """The share stays where it is. Raises ``Conflict`` once it is being completed, unless that fails: nobody has
+    written to the share since, so it is whole until the copy is in its place."""
     copy = migration_of(tx, share)
     if copy.is_final and copy.status != ShareStatus.ERROR:
         raise Conflict(f"cannot cancel the migration of share {share.id}: it is being completed", code="illegal-status")
