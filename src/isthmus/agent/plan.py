@@ -150,7 +150,7 @@ class View:
 
     def is_idle(self, share: ShareId) -> bool:
         """No gateway has the share, and it is not being copied, so it may be unmounted."""
-        return self.in_use is not None and share not in self.in_use | self.sources
+        return self.is_unattended(share) and share not in self.sources
 
     def is_unattended(self, share: ShareId) -> bool:
         """No gateway has the share."""

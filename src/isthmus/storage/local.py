@@ -222,24 +222,19 @@ class LocalDriver:
         await asyncio.to_thread(self._mounts.mount, share.id, image, form.filesystem, options, top)
         inside = Subvolumes(top)
         await asyncio.to_thread(inside.settle)
-        async with self._shares.lock(origin.share):
-            await self._volumes.open(origin.share, await asyncio.to_thread(self._directory.get, origin.share))
-            theirs = Subvolumes(self._mounts.top(origin.share))
-            source, pin = await asyncio.to_thread(theirs.hold, share.id, origin.snapshot)
-        try:
-            await inside.receive(source)
-            await asyncio.to_thread(inside.adopt, source.name)
-        except CommandFailed as error:
-            await asyncio.to_thread(self._directory.require_room, f"clone share {origin.share}")
-            if await asyncio.to_thread(inside.is_full):
-                raise Exhausted(
-                    f"cannot clone share {origin.share}: what it holds does not fit into {share.size // MIB} MiB",
-                    code="clone-too-small",
-                ) from error
-            raise
-        finally:
-            os.close(pin)
-            await asyncio.to_thread(theirs.let_go, share.id)
+        async with self.reading(origin.share, origin.snapshot, by=share.id) as held:
+            source = Path(held.path)
+            try:
+                await inside.receive(source)
+                await asyncio.to_thread(inside.adopt, source.name)
+            except CommandFailed as error:
+                await asyncio.to_thread(self._directory.require_room, f"clone share {origin.share}")
+                if await asyncio.to_thread(inside.is_full):
+                    raise Exhausted(
+                        f"cannot clone share {origin.share}: what it holds does not fit into {share.size // MIB} MiB",
+                        code="clone-too-small",
+                    ) from error
+                raise
 
     async def _resize(self, share: ShareId, size: int) -> None:
         record = await asyncio.to_thread(self._directory.get, share)
