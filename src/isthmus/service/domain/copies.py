@@ -6,9 +6,10 @@ as one more share, that nothing attaches; tenants never see it as a share.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from isthmus.model.errors import Conflict, NotFound, Refused
+from isthmus.model.errors import Conflict, Refused
 from isthmus.model.names import MAX_DESCRIPTION, PoolName, ShareId, new_id, parse_title, parse_uuid
 from isthmus.model.share import Power
 from isthmus.model.status import AttachmentStatus, ShareStatus
@@ -109,17 +110,16 @@ def migrate(tx: Tx, share: ShareRow, target: PoolRow, kind: TypeRow) -> CopyRow:
     return copy
 
 
-def migration_of(tx: ReadTx, share: ShareRow) -> CopyRow:
-    """The share's migration. Raises ``NotFound`` if there is none."""
-    for row in tx.all(CopyRow, share=share.id):
-        if row.purpose is Purpose.MIGRATION and row.status != ShareStatus.DELETING:
-            return row
-    raise NotFound("migration of share", share.id)
+def migration_of(tx: ReadTx, share: ShareRow) -> CopyRow | None:
+    """The share's migration, if it has one."""
+    rows = tx.all(CopyRow, share=share.id)
+    going = (row for row in rows if row.purpose is Purpose.MIGRATION and row.status != ShareStatus.DELETING)
+    return next(going, None)
 
 
-def complete(tx: Tx, share: ShareRow) -> None:
-    """Nobody has the share any more until what was written since is copied too and the copy is in its place."""
-    copy = migration_of(tx, share)
+def complete(tx: Tx, share: ShareRow, copy: CopyRow) -> None:
+    """Nobody has the share any more until what was written since is copied too and the copy, its migration, is in its
+    place."""
     if copy.status != ShareStatus.AVAILABLE or copy.is_final:
         now = "being completed" if copy.is_final else f"still being copied ({progress(copy, share)} %)"
         raise Conflict(f"cannot complete the migration of share {share.id}: it is {now}", code="illegal-status")
@@ -131,10 +131,9 @@ def complete(tx: Tx, share: ShareRow) -> None:
     tx.wake(tx.need(PoolRow, share.pool).host)
 
 
-def cancel(tx: Tx, share: ShareRow) -> None:
-    """The share stays where it is. Raises ``Conflict`` once it is being completed, unless that fails: nobody has
-    written to the share since, so it is whole until the copy is in its place."""
-    copy = migration_of(tx, share)
+def cancel(tx: Tx, share: ShareRow, copy: CopyRow) -> None:
+    """The share stays where it is, and the copy, its migration, goes. Raises ``Conflict`` once it is being completed,
+    unless that fails: nobody has written to the share since, so it is whole until the copy is in its place."""
     if copy.is_final and copy.status != ShareStatus.ERROR:
         raise Conflict(f"cannot cancel the migration of share {share.id}: it is being completed", code="illegal-status")
     _let_go(tx, copy, MIGRATING, task="migration_cancelled")
@@ -147,21 +146,18 @@ def progress(copy: CopyRow, share: ShareRow) -> int:
     return min(99, 100 * copy.used // share.used) if share.used else 0
 
 
-def filled(tx: Tx, copy: CopyRow) -> bool:
-    """The copy has all that was to be copied: what that means. Whether the copy took the share's place."""
+def filled(tx: Tx, copy: CopyRow) -> None:
+    """The copy has all that was to be copied: what that means."""
     share = tx.get(ShareRow, copy.share)
     if share is None:
-        return False
+        return
     if copy.purpose is Purpose.BACKUP:
         if share.shown == BACKING_UP:
             tx.change(share, shown="")
-        return False
-    if copy.filled < 2:
-        if share.task in ("data_copying_in_progress", "data_copying_error"):
-            tx.change(share, task="data_copying_completed")
-        return False
-    _exchange(tx, share, copy)
-    return True
+    elif copy.is_final:
+        _exchange(tx, share, copy)
+    elif share.task in ("data_copying_in_progress", "data_copying_error"):
+        tx.change(share, task="data_copying_completed")
 
 
 def failed(tx: Tx, copy: CopyRow, reason: str) -> None:
@@ -205,23 +201,20 @@ def check_no_snapshots(tx: ReadTx, doing: str, share: ShareRow) -> None:
 
 def check_stays(tx: ReadTx, doing: str, share: ShareRow) -> None:
     """Raise ``Conflict`` while the share is migrated: what is made in its volume would not come along."""
-    copied = tx.all(CopyRow, share=share.id)
-    if any(row.purpose is Purpose.MIGRATION and row.status != ShareStatus.DELETING for row in copied):
+    if migration_of(tx, share) is not None:
         raise Conflict(
-            f"cannot {doing}: it is being migrated: wait until that is done, or cancel it", code="copies-in-the-making"
+            f"cannot {doing}: it is being migrated: wait until that is done, or cancel it",
+            code="copies-in-the-making",
+            detail={"copies": 1},
         )
 
 
 def check_unused(tx: ReadTx, doing: str, share: ShareRow) -> None:
-    """Raise ``Conflict`` while the share is copied, or is being made as a copy of another."""
-    copied = [row for row in tx.all(CopyRow, share=share.id) if row.status != ShareStatus.DELETING]
-    cloned = [row for row in tx.all(ShareRow, origin_share=share.id) if row.status != ShareStatus.DELETING]
-    backups = [row.id for row in copied if not row.made]
-    making = [row.id for row in cloned if not row.made]
-    if backups or making or any(row.purpose is Purpose.MIGRATION for row in copied):
+    """Raise ``Conflict`` while the share is copied, or another is being made as a copy of it."""
+    check_stays(tx, doing, share)
+    making, backups = _making(tx.all(ShareRow, origin_share=share.id)), _making(tx.all(CopyRow, share=share.id))
+    if backups or making:
         cause = f"{listed('share', making)} being made as a copy of it" if making else "it is being backed up"
-        if any(row.purpose is Purpose.MIGRATION for row in copied):
-            cause = "it is being migrated"
         raise Conflict(
             f"cannot {doing}: {cause}: wait until that is done, or cancel it",
             code="copies-in-the-making",
@@ -231,17 +224,17 @@ def check_unused(tx: ReadTx, doing: str, share: ShareRow) -> None:
 
 def check_unread(tx: ReadTx, doing: str, snapshot: SnapshotRow) -> None:
     """Raise ``Conflict`` while a share is being made as a copy of the snapshot."""
-    making = [
-        row.id
-        for row in tx.all(ShareRow, origin_snapshot=snapshot.id)
-        if not row.made and row.status != ShareStatus.DELETING
-    ]
-    if making:
+    if making := _making(tx.all(ShareRow, origin_snapshot=snapshot.id)):
         raise Conflict(
             f"cannot {doing}: {listed('share', making)} being made as a copy of it: wait until that is done",
             code="copies-in-the-making",
             detail={"copies": len(making)},
         )
+
+
+def _making(rows: Iterable[ShareRow | CopyRow]) -> list[str]:
+    """Of these copies, those that are not there yet."""
+    return [row.id for row in rows if not row.made and row.status != ShareStatus.DELETING]
 
 
 def check_free(tx: ReadTx, volume: str) -> None:
@@ -312,11 +305,7 @@ def _copy(share: ShareRow, pool: PoolRow, kind: TypeRow, purpose: Purpose) -> Co
 
 def _begin(tx: Tx, copy: CopyRow, pool: PoolRow, doing: str) -> CopyRow:
     _check_together(tx.need(PoolRow, copy.source_pool), pool, doing)
-    pools.check_reported(pool, doing)
-    pools.check_filesystem(pool, copy.filesystem, doing)
-    if copy.checksums:
-        pools.check_power(pool, copy.filesystem, Power.CHECKSUMS, doing)
-    pools.check_minimum(pool, copy.filesystem, copy.size)
+    pools.check_form(pool, copy.filesystem, checksums=copy.checksums, size=copy.size, doing=doing)
     pools.check_room(tx, pool, copy.size, doing)
     copy = tx.add(copy, "asked for")
     tx.wake(pool.host)

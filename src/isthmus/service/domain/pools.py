@@ -166,6 +166,16 @@ def check_room(tx: ReadTx, pool: PoolRow, more: int, doing: str) -> None:
         )
 
 
+def check_form(pool: PoolRow, filesystem: Filesystem, *, checksums: bool, size: int, doing: str) -> None:
+    """Raise ``Unavailable`` or ``Refused`` unless the pool can be used and makes such file systems, ``Invalid`` if not
+    that small."""
+    check_reported(pool, doing)
+    check_filesystem(pool, filesystem, doing)
+    if checksums:
+        check_power(pool, filesystem, Power.CHECKSUMS, doing)
+    check_minimum(pool, filesystem, size)
+
+
 def check_minimum(pool: PoolRow, filesystem: Filesystem, size: int) -> None:
     """Raise ``Invalid`` if the file system cannot be made that small."""
     least = pool.minimum.get(filesystem, 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from isthmus.model.desired import Condition, Phase, PoolReport, Report, ShareReport
 from isthmus.model.names import PoolName, ShareId
@@ -38,6 +39,7 @@ MAX_NOTICES = 100
 _MAX_FIGURE = (1 << 63) - 1
 _MISSING = "it is missing on its host"
 _NOT_THERE = "its pool has no such volume"
+Volume = TypeVar("Volume", ShareRow, CopyRow)
 _SHARE_BUSY = frozenset({ShareStatus.CREATING, ShareStatus.ERROR})
 
 
@@ -122,7 +124,7 @@ def _share(tx: Tx, share: ShareRow, look: _Look) -> bool:
     """Whether the share turned out to have been made."""
     seen = look.report.shares.get(share.volume_id)
     if seen is None:
-        _share_absent(tx, share, look)
+        _volume_absent(tx, share, look)
         return False
     phase, reason, code = _said(seen.condition)
     if share.adopt:
@@ -169,9 +171,9 @@ def _copy(tx: Tx, copy: CopyRow, look: _Look) -> bool:
     """Whether the copy turned out to have been made, or to be all that it should be."""
     seen = look.report.shares.get(copy.volume)
     if seen is None:
-        _copy_absent(tx, copy, look)
+        _volume_absent(tx, copy, look)
         return False
-    copy = tx.measure(copy, actual=_figure(seen.size), used=_figure(seen.used))
+    copy = _measured(tx, copy, seen)
     phase, reason, code = _said(seen.condition)
     if copy.status == ShareStatus.DELETING:
         if phase == Phase.FAILED and look.aware(copy.wanted):
@@ -189,21 +191,21 @@ def _copy(tx: Tx, copy: CopyRow, look: _Look) -> bool:
     return False
 
 
-def _share_absent(tx: Tx, share: ShareRow, look: _Look) -> None:
-    if share.pool not in look.usable or not look.aware(share.wanted):
+def _volume_absent(tx: Tx, row: ShareRow | CopyRow, look: _Look) -> None:
+    if row.pool not in look.usable or not look.aware(row.wanted):
         return
-    if share.status == ShareStatus.DELETING:
-        tx.move(share, ShareStatus.GONE)
-    elif share.adopt:
-        if share.status != ShareStatus.ERROR:
-            messages.tell(tx, share, messages.Action.CREATE, _NOT_THERE)
-        tx.move(share, ShareStatus.ERROR, _NOT_THERE, "missing")
-    elif share.status not in _SHARE_BUSY:
-        tx.move(share, ShareStatus.ERROR, _MISSING, "missing")
+    if row.status == ShareStatus.DELETING:
+        tx.move(row, ShareStatus.GONE)
+    elif isinstance(row, ShareRow) and row.adopt:
+        if row.status != ShareStatus.ERROR:
+            messages.tell(tx, row, messages.Action.CREATE, _NOT_THERE)
+        tx.move(row, ShareStatus.ERROR, _NOT_THERE, "missing")
+    elif row.status not in _SHARE_BUSY:
+        tx.move(row, ShareStatus.ERROR, _MISSING, "missing")
 
 
-def _measured(tx: Tx, share: ShareRow, seen: ShareReport) -> ShareRow:
-    return tx.measure(share, actual=_figure(seen.size), used=_figure(seen.used))
+def _measured(tx: Tx, row: Volume, seen: ShareReport) -> Volume:
+    return tx.measure(row, actual=_figure(seen.size), used=_figure(seen.used))
 
 
 def _snapshot(tx: Tx, snapshot: SnapshotRow, look: _Look, homes: Mapping[ShareId, PoolName]) -> bool:
@@ -231,15 +233,6 @@ def _snapshot(tx: Tx, snapshot: SnapshotRow, look: _Look, homes: Mapping[ShareId
         tx.move(tx.change(snapshot, made=True), SnapshotStatus.AVAILABLE)
         return made
     return False
-
-
-def _copy_absent(tx: Tx, copy: CopyRow, look: _Look) -> None:
-    if copy.pool not in look.usable or not look.aware(copy.wanted):
-        return
-    if copy.status == ShareStatus.DELETING:
-        tx.move(copy, ShareStatus.GONE)
-    elif copy.status == ShareStatus.AVAILABLE:
-        tx.move(copy, ShareStatus.ERROR, _MISSING, "missing")
 
 
 _ATTACHMENT: Mapping[Phase, AttachmentStatus] = {

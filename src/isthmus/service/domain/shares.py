@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from isthmus.model.errors import Conflict, Invalid, NotFound, Refused
 from isthmus.model.names import (
@@ -59,66 +59,20 @@ def create_share(
     source_share: str | None = None,
     public: bool = False,
     words: Words = NO_WORDS,
+    refused: str = "",
 ) -> ShareRow:
-    """A share in ``creating``. With a ``share_id`` that exists with this content already: that share.
+    """A share in ``creating``. With a ``share_id`` that exists with this content already: that share. ``refused``: why
+    no pool takes it; it is in none then, but in ``error``, where its owner sees it and can read why.
 
     Raises ``Invalid``, ``NotFound``; ``Conflict`` for an id in use or an origin that is not ready; ``Refused`` if the
     pool cannot keep it; ``Exhausted`` if it has no room, ``OverQuota`` if the project has none; ``Unavailable`` before
     its host has reported.
     """
-    wanted = draft_share(
-        tx,
-        project=project,
-        pool=pool,
-        size=size,
-        name=name,
-        type_name=type_name,
-        share_id=share_id,
-        source_snapshot=source_snapshot,
-        source_share=source_share,
-        public=public,
-        words=words,
-    )
-    home, kind = tx.need(PoolRow, wanted.pool), tx.need(TypeRow, wanted.type)
-    known = tx.get(ShareRow, wanted.id)
-    if known:
-        return _same(known, wanted)
-    if share_id is not None:
-        copies.check_free(tx, wanted.id)
-    doing = f"create share {wanted.id} in pool {home.name}"
-    check_quota(tx, doing, wanted, kind)
-    pools.check_reported(home, doing)
-    pools.check_filesystem(home, kind.filesystem, doing)
-    if kind.checksums:
-        pools.check_power(home, kind.filesystem, Power.CHECKSUMS, doing)
-    pools.check_minimum(home, kind.filesystem, wanted.size)
-    _check_origin(tx, wanted, home, doing)
-    pools.check_room(tx, home, wanted.size, doing)
-    share = tx.add(wanted, "asked for")
-    tx.wake(home.host)
-    return share
-
-
-def draft_share(
-    tx: ReadTx,
-    *,
-    project: str,
-    pool: str,
-    size: int,
-    name: str = "",
-    type_name: str = pools.DEFAULT_TYPE,
-    share_id: str | None = None,
-    source_snapshot: str | None = None,
-    source_share: str | None = None,
-    public: bool = False,
-    words: Words = NO_WORDS,
-) -> ShareRow:
-    """What is asked for, with all that it says looked at, and nothing done. Raises ``Invalid``, ``NotFound``."""
     home = tx.need(PoolRow, parse_slug(pool, "pool"))
     kind = tx.need(TypeRow, parse_title(type_name, "type"))
     owner = parse_project(project)
     origin_share, origin_snapshot = _origin(tx, owner, source_snapshot, source_share)
-    return ShareRow(
+    wanted = ShareRow(
         id=ShareId(parse_uuid(share_id, "id") if share_id is not None else new_id()),
         project=owner,
         pool=PoolName(home.name),
@@ -130,6 +84,7 @@ def draft_share(
         origin_share=origin_share,
         origin_snapshot=origin_snapshot,
         public=public,
+        placed=not refused,
         user=words.user,
         description=parse_title(words.description, "description", most=MAX_DESCRIPTION),
         proto=words.proto,
@@ -138,15 +93,26 @@ def draft_share(
         network=words.network,
         member=words.member,
     )
+    doing = f"create share {wanted.id}"
+    if refused:
+        _check_quota(tx, doing, wanted, kind)
+        return tx.move(tx.add(wanted, "asked for"), ShareStatus.ERROR, refused, "no-valid-pool")
+    known = tx.get(ShareRow, wanted.id)
+    if known:
+        return _same(known, wanted)
+    if share_id is not None:
+        copies.check_free(tx, wanted.id)
+    doing = f"{doing} in pool {home.name}"
+    _check_quota(tx, doing, wanted, kind)
+    pools.check_form(home, kind.filesystem, checksums=kind.checksums, size=wanted.size, doing=doing)
+    _check_origin(tx, wanted, home, doing)
+    pools.check_room(tx, home, wanted.size, doing)
+    share = tx.add(wanted, "asked for")
+    tx.wake(home.host)
+    return share
 
 
-def unplaced_share(tx: Tx, wanted: ShareRow, reason: str) -> ShareRow:
-    """A share that no pool takes: its owner sees it in ``error`` and can read why. Raises ``OverQuota``."""
-    check_quota(tx, f"create share {wanted.id}", wanted, tx.need(TypeRow, wanted.type))
-    return tx.move(tx.add(replace(wanted, placed=False), "asked for"), ShareStatus.ERROR, reason, "no-valid-pool")
-
-
-def check_quota(tx: ReadTx, doing: str, wanted: ShareRow, kind: TypeRow) -> None:
+def _check_quota(tx: ReadTx, doing: str, wanted: ShareRow, kind: TypeRow) -> None:
     """Raise ``OverQuota`` unless there is room for one more such share."""
     size = quotas.gib(wanted.size)
     more = {"shares": 1, "gigabytes": size, "per_share_gigabytes": size}

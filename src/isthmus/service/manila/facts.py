@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus.model.share import Filesystem, Power
-from isthmus.model.status import ShareStatus, SnapshotStatus
+from isthmus.model.status import ShareStatus
 from isthmus.service.domain import rules, types
 from isthmus.service.domain.pools import DEFAULT_TYPE
 from isthmus.service.domain.quotas import gib
@@ -50,18 +50,11 @@ def share_status(row: ShareRow) -> str:
     return str(row.status)
 
 
-def snapshot_status(row: SnapshotRow) -> str:
-    """In Manila's words."""
+def status_of(row: SnapshotRow | CopyRow) -> str:
+    """That of a snapshot or a backup in Manila's words."""
     if row.shown:
         return row.shown
-    return "error_deleting" if row.status == SnapshotStatus.DELETING and row.code else str(row.status)
-
-
-def backup_status(row: CopyRow) -> str:
-    """In Manila's words."""
-    if row.shown:
-        return row.shown
-    return "error_deleting" if row.status == ShareStatus.DELETING and row.code else str(row.status)
+    return "error_deleting" if row.status == "deleting" and row.code else str(row.status)
 
 
 @dataclass(slots=True)
@@ -85,6 +78,11 @@ class Around:
             pool = self.tx.need(PoolRow, name)
             self.pools[name] = (pool, self.tx.need(HostRow, pool.host))
         return self.pools[name]
+
+    def address(self, name: str) -> str:
+        """A pool as ``HOST@DRIVER#POOL``."""
+        pool, host = self.pool(name)
+        return f"{host.name}@{pool.driver}#{pool.name}"
 
     def powers(self, row: ShareRow) -> frozenset[Power]:
         """What the share's pool can do with it."""
@@ -110,7 +108,7 @@ def shares(ask: Ask, tx: ReadTx, rows: Sequence[ShareRow], around: Around | None
 
 def _share(ask: Ask, row: ShareRow, around: Around, labels: Mapping[str, str], access: str) -> dict[str, Any]:
     kind = around.kind(row.type)
-    pool, host = around.pool(row.pool)
+    _, host = around.pool(row.pool)
     status = share_status(row)
     path = f"{ask.gateway}:{rules.place_of(row)}"
     return {
@@ -152,7 +150,7 @@ def _share(ask: Ask, row: ShareRow, around: Around, labels: Mapping[str, str], a
         "mount_point_name": row.mount_name or None,
         "encryption_key_ref": None,
         "share_server_id": None,
-        "host": f"{host.name}@{pool.driver}#{pool.name}" if row.placed else "",
+        "host": around.address(row.pool) if row.placed else "",
     }
 
 
@@ -206,7 +204,7 @@ def snapshots(ask: Ask, tx: ReadTx, rows: Sequence[SnapshotRow]) -> list[dict[st
             "share_size": gib(row.size),
             "size": gib(row.size),
             "created_at": stamp(row.created_at),
-            "status": snapshot_status(row),
+            "status": status_of(row),
             "name": row.name or None,
             "description": row.description or None,
             "share_proto": protos.get(row.share, "NFS"),
@@ -222,13 +220,13 @@ def snapshots(ask: Ask, tx: ReadTx, rows: Sequence[SnapshotRow]) -> list[dict[st
 
 def backup(ask: Ask, row: CopyRow, around: Around) -> dict[str, Any]:
     """A backup in detail."""
-    pool, host = around.pool(row.pool)
+    _, host = around.pool(row.pool)
     return {
         "id": row.id,
         "share_id": row.share,
         "name": row.name or None,
         "description": row.description or None,
-        "status": backup_status(row),
+        "status": status_of(row),
         "size": gib(row.size),
         "availability_zone": host.zone,
         "project_id": row.project,
@@ -237,7 +235,7 @@ def backup(ask: Ask, row: CopyRow, around: Around) -> dict[str, Any]:
         "progress": "100%" if row.filled else "0%",
         "restore_progress": "0%" if row.shown == "restoring" else "100%",
         "backup_type": "isthmus_pool",
-        "host": f"{host.name}@{pool.driver}#{pool.name}",
+        "host": around.address(row.pool),
         "topic": "isthmus-service",
         "links": ask.links("share-backups", row.id),
     }

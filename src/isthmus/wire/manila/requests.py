@@ -20,6 +20,7 @@ from isthmus.wire.manila.shape import (
     Part,
 )
 
+_TITLED = (Part("name", TEXT_OR_NONE), Part("description", LONG))
 _NAMES = (
     Part("name", TEXT_OR_NONE),
     Part("display_name", TEXT_OR_NONE),
@@ -262,8 +263,7 @@ GROUP_SPECS_SET = Body("group_specs", schema={**SPECS, "minProperties": 1})
 GROUP_CREATE = Body(
     "share_group",
     (
-        Part("name", TEXT_OR_NONE),
-        Part("description", LONG),
+        *_TITLED,
         Part("share_group_type_id", TEXT_OR_NONE),
         Part("share_types", TEXTS_OR_NONE),
         Part("source_share_group_snapshot_id", UUID_OR_NONE),
@@ -271,20 +271,20 @@ GROUP_CREATE = Body(
         Part("availability_zone", TEXT_OR_NONE),
     ),
 )
-GROUP_UPDATE = Body("share_group", (Part("name", TEXT_OR_NONE), Part("description", LONG)))
+GROUP_UPDATE = Body("share_group", _TITLED)
 GROUP_SNAPSHOT_CREATE = Body(
     "share_group_snapshot",
-    (Part("share_group_id", UUID, required=True), Part("name", TEXT_OR_NONE), Part("description", LONG)),
+    (Part("share_group_id", UUID, required=True), *_TITLED),
 )
-GROUP_SNAPSHOT_UPDATE = Body("share_group_snapshot", (Part("name", TEXT_OR_NONE), Part("description", LONG)))
+GROUP_SNAPSHOT_UPDATE = Body("share_group_snapshot", _TITLED)
 
 _SUBNET = (
     Part("neutron_net_id", UUID_OR_NONE),
     Part("neutron_subnet_id", UUID_OR_NONE),
     Part("availability_zone", TEXT_OR_NONE, 51),
 )
-NETWORK_CREATE = Body("share_network", (Part("name", TEXT_OR_NONE), Part("description", LONG), *_SUBNET))
-NETWORK_UPDATE = Body("share_network", (Part("name", TEXT_OR_NONE), Part("description", LONG), *_SUBNET))
+NETWORK_CREATE = Body("share_network", (*_TITLED, *_SUBNET))
+NETWORK_UPDATE = Body("share_network", (*_TITLED, *_SUBNET))
 SUBNET_CREATE = Body("share-network-subnet", (*_SUBNET, Part("metadata", LABELS_OR_NONE, 78)))
 SUBNET_CHECK = Body("share_network_subnet_create_check", (*_SUBNET, Part("reset_operation", FLAG_OR_NONE)))
 
@@ -337,7 +337,7 @@ QOS_CREATE = Body(
         Part("specs", {"oneOf": [SPECS, {"type": "null"}]}),
     ),
 )
-QOS_UPDATE = Body("qos_type", (Part("name", TEXT_OR_NONE), Part("description", LONG)))
+QOS_UPDATE = Body("qos_type", _TITLED)
 QOS_SPECS = Body("specs", schema={**SPECS, "minProperties": 1})
 
 
@@ -360,12 +360,11 @@ BACKUP_CREATE = Body(
     "share_backup",
     (
         Part("share_id", UUID, required=True),
-        Part("name", TEXT_OR_NONE),
-        Part("description", LONG),
+        *_TITLED,
         Part("backup_options", OBJECT_OR_NONE),
     ),
 )
-BACKUP_UPDATE = Body("share_backup", (Part("name", TEXT_OR_NONE), Part("description", LONG)))
+BACKUP_UPDATE = Body("share_backup", _TITLED)
 BACKUP_RESTORE = Body("restore", schema={"type": ["string", "object", "null"], "maxLength": 64, "maxProperties": 0})
 
 

@@ -35,7 +35,7 @@ def index(ask: Ask, tx: ReadTx) -> object:
             "id": row.id,
             "name": row.name or None,
             "share_id": row.share,
-            "status": facts.backup_status(row),
+            "status": facts.status_of(row),
             "links": ask.links("share-backups", row.id),
         }
         for row in tx.page(CopyRow, _listed(ask))

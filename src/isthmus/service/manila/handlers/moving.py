@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus.model.errors import Conflict, Invalid, NotFound
+from isthmus.model.errors import Conflict, Invalid
 from isthmus.model.names import MAX_DESCRIPTION, SnapshotId, parse_project, parse_title, parse_uuid
 from isthmus.model.status import SnapshotStatus
 from isthmus.service.domain import copies, scheduler, types
@@ -11,7 +11,7 @@ from isthmus.service.manila import facts
 from isthmus.service.manila.ask import Ask
 from isthmus.service.manila.handlers import shares, snapshots
 from isthmus.service.manila.handlers.common import first
-from isthmus.store.rows import PoolRow, ShareRow, SnapshotRow, TypeRow
+from isthmus.store.rows import CopyRow, PoolRow, ShareRow, SnapshotRow, TypeRow
 from isthmus.store.tx import ReadTx, Tx
 from isthmus.wire.manila.shape import flag, labels
 
@@ -20,7 +20,7 @@ def start(ask: Ask, tx: Tx) -> object:
     """A share begins to be copied to another pool. It may be written to meanwhile; guests lose it for a moment when
     the migration is completed, and what is not a file (snapshots) does not come along."""
     ask.need_admin("migrate a share")
-    row, body = _share(ask, tx), ask.body
+    row, body = tx.need(ShareRow, ask.id), ask.body
     if flag(body["nondisruptive"]):
         raise Invalid(
             f"cannot migrate share {row.id} without disruption: guests have to open its files anew",
@@ -43,27 +43,25 @@ def start(ask: Ask, tx: Tx) -> object:
 def complete(ask: Ask, tx: Tx) -> object:
     """What was written since is copied, and the share is in the other pool."""
     ask.need_admin("complete a migration")
-    copies.complete(tx, _migrating(ask, tx))
+    copies.complete(tx, *_migrating(ask, tx))
     return None
 
 
 def cancel(ask: Ask, tx: Tx) -> object:
     """The share stays."""
     ask.need_admin("cancel a migration")
-    copies.cancel(tx, _migrating(ask, tx))
+    copies.cancel(tx, *_migrating(ask, tx))
     return None
 
 
 def progress(ask: Ask, tx: ReadTx) -> object:
     """How far it is."""
     ask.need_admin("see a migration")
-    row = _share(ask, tx)
-    try:
-        done = copies.progress(copies.migration_of(tx, row), row)
-    except NotFound:
-        if row.task != "migration_success":
-            raise Invalid(f"cannot show a migration of share {row.id}: there is none") from None
-        done = 100
+    row = tx.need(ShareRow, ask.id)
+    copy = copies.migration_of(tx, row)
+    if copy is None and row.task != "migration_success":
+        raise Invalid(f"cannot show a migration of share {row.id}: there is none")
+    done = 100 if copy is None else copies.progress(copy, row)
     return {"total_progress": done, "task_state": row.task or None}
 
 
@@ -92,9 +90,7 @@ def manage_share(ask: Ask, tx: Tx) -> object:
 def manage_snapshot(ask: Ask, tx: Tx) -> object:
     """A snapshot that lies in a share is known from now on, by the id that it has there."""
     body = ask.body
-    share = tx.get(ShareRow, body["share_id"])
-    if share is None:
-        raise NotFound("share", body["share_id"][:80])
+    share = tx.need(ShareRow, body["share_id"])
     copies.check_idle(share, f"manage a snapshot of share {share.id}")
     if not facts.Around(tx).can(share, types.SNAPSHOTS):
         raise Invalid(f"cannot manage a snapshot of share {share.id}: it does not have that capability")
@@ -132,20 +128,13 @@ def _owner(ask: Ask) -> str:
     return parse_project(str(options["project_id"])) if "project_id" in options else ask.project
 
 
-def _share(ask: Ask, tx: ReadTx) -> ShareRow:
-    row = tx.get(ShareRow, ask.id)
-    if row is None:
-        raise NotFound("share", ask.id[:80])
-    return row
-
-
-def _migrating(ask: Ask, tx: Tx) -> ShareRow:
-    row = _share(ask, tx)
-    try:
-        copies.migration_of(tx, row)
-    except NotFound:
-        raise Invalid(f"cannot do this with share {row.id}: it is not being migrated") from None
-    return row
+def _migrating(ask: Ask, tx: Tx) -> tuple[ShareRow, CopyRow]:
+    """The share and its migration."""
+    row = tx.need(ShareRow, ask.id)
+    copy = copies.migration_of(tx, row)
+    if copy is None:
+        raise Invalid(f"cannot do this with share {row.id}: it is not being migrated")
+    return row, copy
 
 
 def _pool(tx: ReadTx, host: str, field: str) -> scheduler.Candidate:

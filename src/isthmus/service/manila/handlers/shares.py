@@ -127,7 +127,7 @@ def place(
     except scheduler.NoPool as error:
         if not found:
             raise
-        row = domain.unplaced_share(tx, domain.draft_share(tx, pool=found[0].pool.name, **asked), error.message)
+        row = domain.create_share(tx, pool=found[0].pool.name, refused=error.message, **asked)
         detail = messages.Detail.NO_POOL
         messages.tell(tx, row, messages.Action.ALLOCATE, error.message, detail=detail, request=ask.act.request)
         return row

@@ -167,7 +167,7 @@ def _instance(row: SnapshotRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "snapshot_id": row.id,
-        "status": facts.snapshot_status(row),
+        "status": facts.status_of(row),
         "share_id": row.share,
         "share_instance_id": row.share,
         "created_at": stamp(row.created_at),
