@@ -74,8 +74,8 @@ def report(store: Store, **said: Any) -> None:
         apply_report(tx, Report(host=said.pop("host", HOST), **said))
 
 
-def all_well(store: Store) -> None:
-    """A report that all that should be is, and nothing else."""
+def all_well(store: Store, *, used: int = 0, **said: Any) -> None:
+    """A report that all that should be is, and nothing else; each share occupies ``used`` bytes."""
     document = desired(store)
     report(
         store,
@@ -83,6 +83,7 @@ def all_well(store: Store) -> None:
             share.id: ShareReport(
                 Condition(Phase.PRESENT),
                 size=share.size,
+                used=used,
                 generation=intent.generation if (intent := share.fill or share.revert) else 0,
                 filesystem=share.filesystem,
                 checksums=share.checksums,
@@ -91,6 +92,7 @@ def all_well(store: Store) -> None:
         },
         snapshots={snapshot.id: Condition(Phase.PRESENT) for snapshot in document.snapshots},
         attachments={attachment.id: Condition(Phase.PRESENT) for attachment in document.attachments},
+        **said,
     )
 
 

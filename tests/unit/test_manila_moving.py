@@ -55,23 +55,7 @@ def report(store: Store, **said: Any) -> None:
 
 def well(store: Store) -> None:
     """The host has done all."""
-    document = kit.desired(store)
-    report(
-        store,
-        shares={
-            spec.id: ShareReport(
-                Condition(Phase.PRESENT),
-                size=spec.size,
-                used=GIB // 2,
-                generation=intent.generation if (intent := spec.fill or spec.revert) else 0,
-                filesystem=spec.filesystem,
-                checksums=spec.checksums,
-            )
-            for spec in document.shares
-        },
-        snapshots={spec.id: Condition(Phase.PRESENT) for spec in document.snapshots},
-        attachments={spec.id: Condition(Phase.PRESENT) for spec in document.attachments},
-    )
+    kit.all_well(store, used=GIB // 2, pools=POOLS)
 
 
 async def share(client: Client, store: Store, **wanted: Any) -> str:
